@@ -66,6 +66,7 @@ struct tlog_options {
     bool read_only;           /* writes nothing, recovers nothing, takes no lock: what is there is shown */
     bool no_upkeep;           /* no thread of its own: the caller calls tlog_store_upkeep */
     unsigned max_files;       /* descriptors it may hold; 0: what RLIMIT_NOFILE allows, less 128 */
+    uint64_t journal_bytes;   /* of one journal file, rounded up to what it needs; 0: the default */
     /* Told in words what recovery found and did, a line a call. May be NULL. */
     void (*note)(void *arg, const char *line);
     /* Recovery's progress in bytes, called now and then. May be NULL. */
