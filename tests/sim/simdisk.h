@@ -96,8 +96,8 @@ int simdisk_copy(struct simdisk *disk, const char *from, const char *to);
 /* Changes one byte of a file, in memory and on the disk: rot. */
 int simdisk_flip(struct simdisk *disk, const char *path, uint64_t foff);
 /* Calls `each` for every file below `path` with its full path, in name order; stops at non-zero and returns it. */
-int simdisk_walk(struct simdisk *disk, const char *path,
-                 int (*each)(void *arg, const char *path, uint64_t size_bytes), void *arg);
+int simdisk_walk(struct simdisk *disk, const char *path, int (*each)(void *arg, const char *path, uint64_t size_bytes),
+                 void *arg);
 
 /* Small deterministic random numbers for tests: xorshift64*. */
 struct sim_random {

@@ -92,8 +92,9 @@ static int make(struct simdisk *disk, const char *path, bool directory, struct s
     if (disk->inodes_used >= disk->inodes_max || (directory && disk->blocks_used >= disk->blocks))
         return -ENOSPC;
     struct sim_inode *inode = sim_inode_new(disk, directory);
-    struct sim_name_op op = {
-        .inode = inode->number, .count = 1, .set = {{.directory = parent->number, .inode = inode->number, .name = name}}};
+    struct sim_name_op op = {.inode = inode->number,
+                             .count = 1,
+                             .set = {{.directory = parent->number, .inode = inode->number, .name = name}}};
     sim_names_change(disk, &op);
     *out = inode;
     return 0;
@@ -257,10 +258,8 @@ static int sim_sync(const struct tlog_io *io, int fd)
 
 static void stat_fill(const struct sim_inode *inode, struct tlog_io_stat *out)
 {
-    *out = (struct tlog_io_stat){.size_bytes = inode->size,
-                                 .inode = inode->number,
-                                 .mtime_ns = inode->mtime_ns,
-                                 .directory = inode->directory};
+    *out = (struct tlog_io_stat){
+        .size_bytes = inode->size, .inode = inode->number, .mtime_ns = inode->mtime_ns, .directory = inode->directory};
     for (size_t i = 0; i < inode->block_count; i++)
         out->disk_bytes += inode->blocks[i] ? SIM_BLOCK : 0;
 }
@@ -400,8 +399,7 @@ static int remove_locked(struct simdisk *disk, const char *path, bool directory)
         return directory ? -ENOTDIR : -EISDIR;
     if (directory && inode->names.count)
         return -ENOTEMPTY;
-    struct sim_name_op op = {
-        .inode = inode->number, .count = 1, .set = {{.directory = parent->number, .name = name}}};
+    struct sim_name_op op = {.inode = inode->number, .count = 1, .set = {{.directory = parent->number, .name = name}}};
     sim_names_change(disk, &op);
     inode->linked = false;
     sim_data_drop(disk, inode);

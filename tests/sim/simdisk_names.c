@@ -131,8 +131,7 @@ void sim_names_change(struct simdisk *disk, const struct sim_name_op *op)
     op_apply(disk, op, false);
     for (int i = 0; i < op->count; i++)
         sim_inode_get(disk, op->set[i].directory)->mtime_ns = disk->realtime_ns;
-    disk->name_ops =
-        sim_grow(disk->name_ops, &disk->name_op_capacity, disk->name_op_count + 1, sizeof *disk->name_ops);
+    disk->name_ops = sim_grow(disk->name_ops, &disk->name_op_capacity, disk->name_op_count + 1, sizeof *disk->name_ops);
     struct sim_name_op *kept = &disk->name_ops[disk->name_op_count++];
     *kept = *op;
     for (int i = 0; i < op->count; i++)

@@ -35,10 +35,10 @@ struct sim_inode {
     size_t disk_size, disk_capacity;
     struct sim_event *events;
     size_t event_count, event_capacity;
-    bool tainted;           /* a sync failed: clean pages differ from the disk until they are written again */
-    unsigned char *blocks;  /* a byte for each 4 KiB: whether space is taken */
+    bool tainted;          /* a sync failed: clean pages differ from the disk until they are written again */
+    unsigned char *blocks; /* a byte for each 4 KiB: whether space is taken */
     size_t block_count;
-    int mirror;             /* memfd with the bytes, once mapped; else -1 */
+    int mirror; /* memfd with the bytes, once mapped; else -1 */
     size_t bad_from, bad_to;
     int64_t mtime_ns;
     bool locked, linked; /* linked: it has a name as seen; space and inode are given back when nothing holds it */

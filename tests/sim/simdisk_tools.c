@@ -53,7 +53,8 @@ int simdisk_walk(struct simdisk *disk, const char *path, walk_function *each, vo
     return walk_from(disk, path, false, each, arg);
 }
 
-struct export {
+struct export
+{
     struct simdisk *disk;
     size_t skip; /* of each path: what stands before the exported tree */
     const char *to;
