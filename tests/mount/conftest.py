@@ -1,0 +1,63 @@
+import os
+
+import pytest
+
+from harness import Image, Mount
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "sanitize: worth running on a daemon built with sanitizers, too")
+
+
+def pytest_sessionstart(session):
+    if session.config.option.collectonly:
+        return
+    if os.geteuid() != 0:
+        pytest.exit("tests/mount: must be run by root: they mount, and become other users", 2)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """Shows what the daemon said, where a test failed."""
+    outcome = yield
+    report = outcome.get_result()
+    mount = item.funcargs.get("idle")
+    if report.failed and mount is not None and mount.stderr():
+        report.sections.append(("the daemon's stderr", mount.stderr()))
+
+
+def lifetime(options=""):
+    mount = Mount(options=options)
+    try:
+        yield mount
+        mount.finish()
+    finally:
+        mount.clear()
+
+
+@pytest.fixture
+def idle():
+    """A store that is still to be made and a mountpoint, with no daemon yet."""
+    yield from lifetime()
+
+
+@pytest.fixture
+def mnt(request, idle):
+    """A fresh store, mounted. `@pytest.mark.parametrize("mnt", ["ro"], indirect=True)` gives it options."""
+    idle.options = getattr(request, "param", "")
+    idle.start()
+    return idle
+
+
+@pytest.fixture
+def small_disk(idle):
+    """A mount whose store lies on an ext4 of 96 MiB of its own; mnt.image fills and frees it."""
+    idle.image = Image(idle.base, 96)
+    idle.store = idle.image.path / "store"
+    try:
+        idle.start()
+        yield idle
+        idle.finish()
+    finally:
+        idle.detach()
+        idle.image.clear()
