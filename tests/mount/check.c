@@ -33,7 +33,8 @@ struct check {
     char *expected; /* room for one line */
 };
 
-struct ack *ack_map(const char *path, bool writable) {
+struct ack *ack_map(const char *path, bool writable)
+{
     if (path == NULL)
         return NULL;
     size_t bytes = STREAM_WRITERS * sizeof(struct ack);
@@ -47,14 +48,16 @@ struct ack *ack_map(const char *path, bool writable) {
     return map;
 }
 
-static bool complain(const struct check *check, size_t at, size_t length, const char *what) {
+static bool complain(const struct check *check, size_t at, size_t length, const char *what)
+{
     fprintf(stderr, "byte %zu: a line of %zu bytes %s: '%.*s'\n", at, length, what, (int)(length < 60 ? length : 60),
             check->data + at);
     return false;
 }
 
 /* A line of some writer that is complete and expected now counts; any other may be a fragment. */
-static bool take_line(struct check *check, size_t at, size_t length) {
+static bool take_line(struct check *check, size_t at, size_t length)
+{
     unsigned writer;
     uint32_t number;
     size_t payload;
@@ -86,7 +89,8 @@ static bool take_line(struct check *check, size_t at, size_t length) {
 
 /* Finds the fragment that a writer with `needed` accepted bytes past its last whole line must have left, and at
  * most `most`. Exact lengths are looked for first, as a very short one fits many writers. */
-static bool take_fragment(struct check *check, unsigned writer, uint64_t needed, uint64_t most, size_t payload_max) {
+static bool take_fragment(struct check *check, unsigned writer, uint64_t needed, uint64_t most, size_t payload_max)
+{
     struct seen *seen = &check->writers[writer];
     stream_line(check->expected, writer, seen->next, stream_payload(writer, seen->next, payload_max));
     for (int exact = 1; exact >= 0; exact--) {
@@ -103,7 +107,8 @@ static bool take_fragment(struct check *check, unsigned writer, uint64_t needed,
     return false;
 }
 
-static bool judge_writer(struct check *check, unsigned writer, const struct ack *ack) {
+static bool judge_writer(struct check *check, unsigned writer, const struct ack *ack)
+{
     const struct seen *seen = &check->writers[writer];
     uint64_t accepted = ack->accepted, asked = ack->asked;
     if (seen->bytes > asked && seen->bytes > accepted) {
@@ -117,12 +122,13 @@ static bool judge_writer(struct check *check, unsigned writer, const struct ack 
     uint64_t most = asked > seen->bytes ? asked - seen->bytes : needed;
     if (take_fragment(check, writer, needed > 0 ? needed : 1, most, ack->payload_max) || needed == 0)
         return true;
-    fprintf(stderr, "writer %u: %" PRIu64 " bytes were accepted, whole lines hold %" PRIu64
-            ", the rest is nowhere\n", writer, accepted, seen->bytes);
+    fprintf(stderr, "writer %u: %" PRIu64 " bytes were accepted, whole lines hold %" PRIu64 ", the rest is nowhere\n",
+            writer, accepted, seen->bytes);
     return false;
 }
 
-static bool judge(struct check *check, const struct ack *acks) {
+static bool judge(struct check *check, const struct ack *acks)
+{
     unsigned writers = 0;
     for (unsigned writer = 0; writer < STREAM_WRITERS; writer++)
         if (acks[writer].asked > 0 || check->writers[writer].next > 0) {
@@ -137,7 +143,8 @@ static bool judge(struct check *check, const struct ack *acks) {
     return true;
 }
 
-bool check_log(const char *data, size_t length, const struct ack *acks) {
+bool check_log(const char *data, size_t length, const struct ack *acks)
+{
     struct check check = {
         .data = data,
         .writers = calloc(STREAM_WRITERS, sizeof *check.writers),

@@ -11,14 +11,17 @@
 
 #include "check.h"
 
-int usage(void) {
+int usage(void)
+{
     fputs("usage: lines write -w WRITER -a ACKS [-n LINES] [-c line|torn|BYTES] [-m PAYLOAD] [-r RATE] [-s] FILE\n"
           "       lines read -a ACKS -t HOW:BYTES... FILE     (until stdin ends and all is read)\n"
-          "       lines check [-a ACKS] FILE\n", stderr);
+          "       lines check [-a ACKS] FILE\n",
+          stderr);
     return 2;
 }
 
-int check_main(int argc, char **argv) {
+int check_main(int argc, char **argv)
+{
     const char *acks = NULL;
     for (int option; (option = getopt(argc, argv, "a:")) != -1;) {
         if (option != 'a')
@@ -45,7 +48,8 @@ int check_main(int argc, char **argv) {
     return check_log(data, length, ack_map(acks, false)) ? 0 : 1;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     if (argc < 2)
         return usage();
     if (strcmp(argv[1], "write") == 0)

@@ -37,13 +37,15 @@ struct reader {
     uint64_t random, reads;
 };
 
-static void differ(const struct reader *reader, const char *what, size_t at, size_t length) {
+static void differ(const struct reader *reader, const char *what, size_t at, size_t length)
+{
     fprintf(stderr, "reader %c:%zu: byte %zu, %zu bytes: %s\n", reader->how, reader->size, at, length, what);
     exit(1);
 }
 
 /* Compares what was read at `at` with the truth and adds to it. */
-static void compare(const struct reader *reader, const char *data, size_t length, size_t at) {
+static void compare(const struct reader *reader, const char *data, size_t length, size_t at)
+{
     size_t known = truth.known;
     size_t old = at >= known ? 0 : known - at < length ? known - at : length;
     if (memcmp(truth.bytes + at, data, old) != 0)
@@ -64,26 +66,30 @@ static void compare(const struct reader *reader, const char *data, size_t length
 }
 
 /* A place to read from: half of the time in the last few lines, else anywhere. */
-static size_t choose(struct reader *reader) {
+static size_t choose(struct reader *reader)
+{
     size_t known = truth.known;
     size_t back = stream_random(&reader->random) % 2 == 0 && known > TAIL_BYTES ? TAIL_BYTES : known;
     return known - (back == 0 ? 0 : stream_random(&reader->random) % (back + 1));
 }
 
 /* A read shorter than was asked for ends where the log did: never inside a line. */
-static void judge_end(const struct reader *reader, const char *data, ssize_t got, size_t at) {
+static void judge_end(const struct reader *reader, const char *data, ssize_t got, size_t at)
+{
     if (got > 0 && (size_t)got < reader->size && data[got - 1] != '\n')
         differ(reader, "a short read ends in the middle of a line", at, (size_t)got);
 }
 
-static int open_log(const struct reader *reader) {
+static int open_log(const struct reader *reader)
+{
     int fd = open(truth.path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         differ(reader, strerrorname_np(errno), 0, 0);
     return fd;
 }
 
-static ssize_t read_once(struct reader *reader, int *fd, char *buffer, size_t *at) {
+static ssize_t read_once(struct reader *reader, int *fd, char *buffer, size_t *at)
+{
     ssize_t got;
     if (reader->how == 'r') {
         if (truth.known > *at + LAG_BYTES && reader->size < 4096) {
@@ -106,7 +112,8 @@ static ssize_t read_once(struct reader *reader, int *fd, char *buffer, size_t *a
     return got;
 }
 
-static void follow_size(struct reader *reader, int fd) {
+static void follow_size(struct reader *reader, int fd)
+{
     off_t before = 0;
     char byte;
     for (bool last = false; !last;) {
@@ -123,7 +130,8 @@ static void follow_size(struct reader *reader, int fd) {
     }
 }
 
-static void *run_reader(void *arg) {
+static void *run_reader(void *arg)
+{
     struct reader *reader = arg;
     int fd = open_log(reader);
     if (reader->how == 's') {
@@ -154,7 +162,8 @@ static void *run_reader(void *arg) {
     return NULL;
 }
 
-static unsigned parse_readers(struct reader *readers, unsigned count, const char *word) {
+static unsigned parse_readers(struct reader *readers, unsigned count, const char *word)
+{
     char *end;
     if (count == READERS_MAX || strchr("rpos", word[0]) == NULL || word[1] != ':')
         errx(2, "%s: not a reader", word);
@@ -162,7 +171,8 @@ static unsigned parse_readers(struct reader *readers, unsigned count, const char
     return count + 1;
 }
 
-int read_main(int argc, char **argv) {
+int read_main(int argc, char **argv)
+{
     static struct reader readers[READERS_MAX];
     unsigned count = 0;
     const char *acks = NULL;

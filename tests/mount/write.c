@@ -14,8 +14,8 @@
 
 struct writer {
     unsigned id;
-    uint32_t lines;      /* how many to write; 0: until something fails */
-    size_t chunk;        /* bytes a write(2); 0: a line each; 1: random pieces */
+    uint32_t lines; /* how many to write; 0: until something fails */
+    size_t chunk;   /* bytes a write(2); 0: a line each; 1: random pieces */
     size_t payload_max;
     uint64_t rate_bytes; /* a second; 0: as fast as it goes */
     uint64_t random, started_ns;
@@ -23,13 +23,15 @@ struct writer {
     int fd;
 };
 
-static uint64_t now_ns(void) {
+static uint64_t now_ns(void)
+{
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static void keep_to_rate(const struct writer *writer) {
+static void keep_to_rate(const struct writer *writer)
+{
     if (writer->rate_bytes == 0)
         return;
     uint64_t due_ns = writer->started_ns + writer->ack->accepted * 1000000000u / writer->rate_bytes;
@@ -38,7 +40,8 @@ static void keep_to_rate(const struct writer *writer) {
 }
 
 /* Returns 0 or the errno that stopped it. */
-static int put(struct writer *writer, const char *data, size_t length) {
+static int put(struct writer *writer, const char *data, size_t length)
+{
     while (length > 0) {
         writer->ack->asked = writer->ack->accepted + length;
         ssize_t done = write(writer->fd, data, length);
@@ -55,7 +58,8 @@ static int put(struct writer *writer, const char *data, size_t length) {
 }
 
 /* Writes what is due of buffer[0, *held), keeps the rest at its front. */
-static int drain(struct writer *writer, char *buffer, size_t *held, bool last) {
+static int drain(struct writer *writer, char *buffer, size_t *held, bool last)
+{
     size_t at = 0;
     int failed = 0;
     while (failed == 0 && at < *held) {
@@ -72,7 +76,8 @@ static int drain(struct writer *writer, char *buffer, size_t *held, bool last) {
     return failed;
 }
 
-static int write_lines(struct writer *writer) {
+static int write_lines(struct writer *writer)
+{
     char *buffer = malloc(writer->chunk + 2 * STREAM_LINE_MAX);
     if (buffer == NULL)
         err(111, "memory");
@@ -87,24 +92,41 @@ static int write_lines(struct writer *writer) {
     return failed;
 }
 
-static size_t chunk_of(const char *word) {
+static size_t chunk_of(const char *word)
+{
     return strcmp(word, "line") == 0 ? 0 : strcmp(word, "torn") == 0 ? 1 : strtoul(word, NULL, 10);
 }
 
-int write_main(int argc, char **argv) {
+int write_main(int argc, char **argv)
+{
     struct writer writer = {.payload_max = 4096, .started_ns = now_ns()};
     const char *acks = NULL;
     int flags = O_WRONLY | O_APPEND | O_CLOEXEC;
     for (int option; (option = getopt(argc, argv, "w:n:c:m:r:a:s")) != -1;) {
         switch (option) {
-        case 'w': writer.id = (unsigned)strtoul(optarg, NULL, 10) % STREAM_WRITERS; break;
-        case 'n': writer.lines = (uint32_t)strtoul(optarg, NULL, 10); break;
-        case 'c': writer.chunk = chunk_of(optarg); break;
-        case 'm': writer.payload_max = strtoul(optarg, NULL, 10) % (STREAM_PAYLOAD_MAX + 1); break;
-        case 'r': writer.rate_bytes = strtoul(optarg, NULL, 10); break;
-        case 'a': acks = optarg; break;
-        case 's': flags |= O_DSYNC; break;
-        default: return usage();
+        case 'w':
+            writer.id = (unsigned)strtoul(optarg, NULL, 10) % STREAM_WRITERS;
+            break;
+        case 'n':
+            writer.lines = (uint32_t)strtoul(optarg, NULL, 10);
+            break;
+        case 'c':
+            writer.chunk = chunk_of(optarg);
+            break;
+        case 'm':
+            writer.payload_max = strtoul(optarg, NULL, 10) % (STREAM_PAYLOAD_MAX + 1);
+            break;
+        case 'r':
+            writer.rate_bytes = strtoul(optarg, NULL, 10);
+            break;
+        case 'a':
+            acks = optarg;
+            break;
+        case 's':
+            flags |= O_DSYNC;
+            break;
+        default:
+            return usage();
         }
     }
     if (optind + 1 != argc || acks == NULL)
