@@ -276,7 +276,7 @@ int tlog_config_parse(const char *text, size_t length, struct tlog_config *into,
 
     for (unsigned number = 1; next_line(&rest, &line); number++) {
         enum tlog_key key;
-        int64_t value;
+        int64_t value = 0;
         int result = parse_line(line, &key, &value, error);
         if (result < 0) {
             tlog_error_prefix(error, "line %u", number);

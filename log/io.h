@@ -68,8 +68,8 @@ struct tlog_io {
     int (*list)(const struct tlog_io *io, const char *path, int (*each)(void *arg, const char *name), void *arg);
     int (*statfs)(const struct tlog_io *io, const char *path, struct tlog_io_statfs *out);
 
-    int64_t (*realtime_ns)(const struct tlog_io *io);  /* CLOCK_REALTIME */
-    int64_t (*boottime_ns)(const struct tlog_io *io);  /* CLOCK_BOOTTIME: never jumps, counts sleep */
+    int64_t (*realtime_ns)(const struct tlog_io *io); /* CLOCK_REALTIME */
+    int64_t (*boottime_ns)(const struct tlog_io *io); /* CLOCK_BOOTTIME: never jumps, counts sleep */
     void (*random)(const struct tlog_io *io, void *to, size_t bytes);
     /* Texts of at most 63 characters: this boot of the kernel, this machine. */
     int (*boot_id)(const struct tlog_io *io, char to[64]);

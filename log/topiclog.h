@@ -78,14 +78,14 @@ struct tlog_options {
 
 /* Counts of what recovery did when the store was opened. */
 struct tlog_recovery {
-    uint64_t partitions;       /* in the store */
-    uint64_t cut_bytes;        /* cut from torn tails and kept beside the log */
-    uint64_t cut_files;        /* the files they are kept in */
-    uint64_t indexed_records;  /* found past the last index entry, whole, and indexed */
-    uint64_t replayed_bytes;   /* written anew from the journal */
-    uint64_t ended_rests;      /* unfinished lines of a crash appended as lines */
-    uint64_t rewritten_files;  /* segments written anew after a failed fsync */
-    uint64_t damaged;          /* partitions with damage that recovery does not guess about */
+    uint64_t partitions;      /* in the store */
+    uint64_t cut_bytes;       /* cut from torn tails and kept beside the log */
+    uint64_t cut_files;       /* the files they are kept in */
+    uint64_t indexed_records; /* found past the last index entry, whole, and indexed */
+    uint64_t replayed_bytes;  /* written anew from the journal */
+    uint64_t ended_rests;     /* unfinished lines of a crash appended as lines */
+    uint64_t rewritten_files; /* segments written anew after a failed fsync */
+    uint64_t damaged;         /* partitions with damage that recovery does not guess about */
 };
 
 /* Opens a store and recovers it. Errors: -ENOENT missing (and not `create`); -ENOTDIR; -ENOTEMPTY a directory
@@ -104,13 +104,13 @@ int64_t tlog_store_upkeep(struct tlog_store *store);
 int tlog_store_sync(struct tlog_store *store);
 
 struct tlog_store_status {
-    char id[37];            /* the store's random id, as text */
-    bool failed;            /* the journal could not be synced: read-only until a restart */
+    char id[37]; /* the store's random id, as text */
+    bool failed; /* the journal could not be synced: read-only until a restart */
     uint64_t topics, partitions;
     uint64_t journal_bytes; /* on disk */
     uint64_t journal_used_bytes;
     uint64_t open_files;
-    uint64_t syncs;         /* journal syncs so far */
+    uint64_t syncs; /* journal syncs so far */
 };
 void tlog_store_status(struct tlog_store *store, struct tlog_store_status *out);
 /* As statvfs(3) for the store's filesystem. */
@@ -198,14 +198,14 @@ struct tlog_bounds {
     uint64_t committed; /* what readers may see: the end, for an unreplicated partition */
     uint64_t durable;   /* what survives a power cut */
     uint64_t start_seq, end_seq;
-    uint64_t pending;   /* bytes of unfinished lines held for open writers */
+    uint64_t pending; /* bytes of unfinished lines held for open writers */
     uint64_t disk_bytes;
-    int64_t mtime_ns;   /* the last append, or what tlog_partition_set_mtime said since */
-    int64_t ctime_ns;   /* the last append or attribute change */
-    uint64_t chain;     /* at the end of the last closed entry */
+    int64_t mtime_ns; /* the last append, or what tlog_partition_set_mtime said since */
+    int64_t ctime_ns; /* the last append or attribute change */
+    uint64_t chain;   /* at the end of the last closed entry */
     uint32_t epoch, leader;
-    bool failed;        /* an fsync failed: read-only until a restart */
-    bool damaged;       /* recovery found what it does not guess about: read-only */
+    bool failed;  /* an fsync failed: read-only until a restart */
+    bool damaged; /* recovery found what it does not guess about: read-only */
     bool deleted;
 };
 void tlog_partition_bounds(struct tlog_partition *partition, struct tlog_bounds *out);
@@ -234,8 +234,7 @@ size_t tlog_writer_held(const struct tlog_writer *writer);
  * partition expects data[whole - 1] to be a newline, a raw one takes data[0, whole) as one record and no rest.
  * Returns `length`, or `whole` when the lines were appended and the rest could not be kept, or, with nothing
  * changed: -ENOSPC; -EDQUOT over quota.bytes; -EIO; -EROFS failed or damaged; -ESTALE deleted. */
-ssize_t tlog_writer_append(struct tlog_writer *writer, const void *data, size_t length, size_t whole,
-                           uint32_t records);
+ssize_t tlog_writer_append(struct tlog_writer *writer, const void *data, size_t length, size_t whole, uint32_t records);
 /* Forgets the rest: its line outgrew max.message.bytes. */
 void tlog_writer_drop(struct tlog_writer *writer);
 /* Appends the rest, if any, with a newline, and frees the writer. When it cannot be appended now (disk full),
@@ -314,5 +313,10 @@ struct tlog_verify {
 int tlog_verify(const char *path, const char *topic, void (*damage)(void *arg, const char *line),
                 void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes), void *arg,
                 struct tlog_verify *out, struct tlog_error *error);
+/* The same with options (of which io counts; without it the store's lock is taken). `read_only` must be set. */
+int tlog_verify_with(const struct tlog_options *options, const char *path, const char *topic,
+                     void (*damage)(void *arg, const char *line),
+                     void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes), void *arg,
+                     struct tlog_verify *out, struct tlog_error *error);
 
 #endif

@@ -1,0 +1,377 @@
+/* A partition: its segments, bounds and references. */
+#include "log/partition.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "log/store.h"
+
+/* ---- names and segments ---- */
+
+void tlog_partition_dir(const struct tlog_partition *p, char to[TLOG_NAME_BYTES])
+{
+    snprintf(to, TLOG_NAME_BYTES, "%s/topics/%s/%u", p->store->path, p->topic->name, p->number);
+}
+
+void tlog_segment_path(const struct tlog_partition *p, uint64_t pos, char to[TLOG_NAME_BYTES])
+{
+    snprintf(to, TLOG_NAME_BYTES, "%s/topics/%s/%u/%020" PRIu64, p->store->path, p->topic->name, p->number, pos);
+}
+
+int tlog_segment_open(struct tlog_partition *p, unsigned i, struct tlog_handle **out)
+{
+    struct tlog_segment *segment = &p->segments[i];
+    if (segment->handle) {
+        atomic_store_explicit(&segment->handle->used, true, memory_order_relaxed);
+        *out = segment->handle;
+        return 0;
+    }
+    if (p->deleted) /* its name may be another's by now */
+        return -ESTALE;
+    char path[TLOG_NAME_BYTES];
+    tlog_segment_path(p, segment->pos, path);
+    int r = tlog_handles_open(&p->store->handles, path, p->store->options.read_only ? TLOG_IO_READ : TLOG_IO_WRITE,
+                              &segment->handle, &p->lock, &p->sync_error);
+    *out = segment->handle;
+    return r;
+}
+
+unsigned tlog_segment_find(const struct tlog_partition *p, uint64_t pos)
+{
+    unsigned low = 0, high = p->segment_count;
+    while (high - low > 1) {
+        unsigned middle = low + (high - low) / 2;
+        if (p->segments[middle].pos <= pos)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+int tlog_segment_add(struct tlog_partition *p, uint64_t pos, uint64_t seq)
+{
+    struct tlog_segment *grown = realloc(p->segments, (p->segment_count + 1) * sizeof *grown);
+    if (!grown)
+        return -ENOMEM;
+    p->segments = grown;
+    for (unsigned i = 0; i < p->segment_count; i++)
+        tlog_handle_moved(&grown[i].handle);
+    grown[p->segment_count++] = (struct tlog_segment){.pos = pos, .seq = seq};
+    return 0;
+}
+
+static int make_files(struct tlog_partition *p, const char *path, struct tlog_handle **owner)
+{
+    struct tlog_index_header header = {
+        .pos = p->closed.pos, .seq = p->closed.seq, .chain = p->closed.chain, .time_ns = p->closed.time_ns};
+    uint8_t bytes[TLOG_INDEX_HEADER_BYTES];
+    memcpy(header.topic_id, p->topic->id, 16);
+    tlog_index_header_encode(bytes, &header);
+    int r = tlog_handles_open(&p->store->handles, path, TLOG_IO_WRITE | TLOG_IO_CREATE | TLOG_IO_TRUNCATE, owner,
+                              &p->lock, &p->sync_error);
+    if (r < 0)
+        return r;
+    struct iovec part = {bytes, sizeof bytes};
+    r = p->store->io->pwritev(p->store->io, (*owner)->idx_fd, &part, 1, 0);
+    (*owner)->dirty = true;
+    return r;
+}
+
+/* The journal is told which files are of this boot, so that a restart in it may believe them. */
+static int tell_journal(struct tlog_partition *p, const struct tlog_handle *handle)
+{
+    struct tlog_io_stat log, idx;
+    uint8_t body[24];
+    uint64_t lsn;
+    const struct tlog_io *io = p->store->io;
+    int r = io->stat(io, handle->log_fd, &log);
+    if (r == 0)
+        r = io->stat(io, handle->idx_fd, &idx);
+    if (r < 0)
+        return r;
+    tlog_put_u64(body, p->closed.pos);
+    tlog_put_u64(body + 8, log.inode);
+    tlog_put_u64(body + 16, idx.inode);
+    struct iovec part = {body, sizeof body};
+    tlog_partition_dirtied(p); /* before the record is written: upkeep must know who needs it */
+    r = tlog_journal_write(&p->store->journal, TLOG_JOURNAL_FILES, p->topic->id, p->number, &part, 1, &lsn);
+    if (r < 0)
+        return r;
+    tlog_partition_needs(p, lsn);
+    p->log_inode = log.inode;
+    p->idx_inode = idx.inode;
+    return 0;
+}
+
+int tlog_segment_make(struct tlog_partition *p)
+{
+    char path[TLOG_NAME_BYTES], name[TLOG_NAME_BYTES + 8];
+    struct tlog_handle *handle = NULL;
+    tlog_segment_path(p, p->closed.pos, path);
+    int r = make_files(p, path, &handle);
+    if (r == 0)
+        r = tell_journal(p, handle);
+    if (r == 0)
+        r = tlog_segment_add(p, p->closed.pos, p->closed.seq);
+    if (r < 0) {
+        tlog_handles_close(&p->store->handles, &handle);
+        snprintf(name, sizeof name, "%s.log", path);
+        p->store->io->unlink(p->store->io, name);
+        snprintf(name, sizeof name, "%s.idx", path);
+        p->store->io->unlink(p->store->io, name);
+        return r;
+    }
+    tlog_active(p)->handle = handle;
+    tlog_handle_moved(&tlog_active(p)->handle);
+    p->idx_bytes = TLOG_INDEX_HEADER_BYTES;
+    p->segment_first_ns = 0;
+    p->reserved_log = p->reserved_idx = 0;
+    p->files_unlisted = true;
+    return 0;
+}
+
+/* ---- life ---- */
+
+int tlog_partition_new(struct tlog_partition **out, struct tlog_topic *topic, uint32_t number)
+{
+    struct tlog_partition *p = calloc(1, sizeof *p);
+    if (!p)
+        return -ENOMEM;
+    p->store = topic->store;
+    p->topic = topic;
+    p->number = number;
+    p->set_mtime_end = UINT64_MAX;
+    atomic_init(&p->refs, 1);
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_mutex_init(&p->flush_lock, NULL);
+    *out = p;
+    return 0;
+}
+
+void tlog_partition_free(struct tlog_partition *p)
+{
+    for (unsigned i = 0; i < p->segment_count; i++) {
+        pthread_mutex_lock(&p->lock);
+        tlog_handles_close(&p->store->handles, &p->segments[i].handle);
+        pthread_mutex_unlock(&p->lock);
+    }
+    while (p->writers) {
+        struct tlog_writer *writer = p->writers;
+        p->writers = writer->next;
+        free(writer->held);
+        free(writer);
+    }
+    free(p->segments);
+    free(p->open);
+    pthread_mutex_destroy(&p->lock);
+    pthread_mutex_destroy(&p->flush_lock);
+    free(p);
+}
+
+void tlog_partition_stand(struct tlog_partition *p, const struct tlog_point *at, uint64_t idx_bytes)
+{
+    p->closed = *at;
+    p->idx_bytes = idx_bytes;
+    p->end = at->pos;
+    p->end_seq = at->seq;
+    p->last_append_ns = p->changed_ns = at->time_ns;
+    atomic_store(&p->committed, at->pos);
+}
+
+int tlog_partition_make(struct tlog_partition *p, const struct tlog_point *start)
+{
+    char dir[TLOG_NAME_BYTES];
+    const struct tlog_io *io = p->store->io;
+    tlog_partition_dir(p, dir);
+    int made = io->mkdir(io, dir);
+    if (made < 0 && made != -EEXIST)
+        return made;
+    tlog_partition_stand(p, start, 0);
+    p->synced = p->durable = p->journaled = start->pos;
+    p->unlisted = true;
+    if (p->last_append_ns == 0)
+        p->last_append_ns = p->changed_ns = tlog_store_time_ns(p->store);
+    int r = tlog_segment_make(p);
+    if (r < 0 && made == 0)
+        io->rmdir(io, dir);
+    return r;
+}
+
+/* A reference from outside holds the topic too; the topic's own table does not, or neither would ever go. */
+struct tlog_partition *tlog_partition_ref(struct tlog_partition *partition)
+{
+    atomic_fetch_add_explicit(&partition->refs, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&partition->topic->refs, 1, memory_order_relaxed);
+    return partition;
+}
+
+void tlog_partition_unref(struct tlog_partition *partition)
+{
+    if (!partition)
+        return;
+    struct tlog_topic *topic = partition->topic;
+    tlog_partition_put(partition);
+    tlog_topic_unref(topic);
+}
+
+void tlog_partition_put(struct tlog_partition *p)
+{
+    if (atomic_fetch_sub(&p->refs, 1) == 1)
+        tlog_partition_free(p);
+}
+
+/* ---- what it tells ---- */
+
+uint32_t tlog_partition_number(const struct tlog_partition *partition)
+{
+    return partition->number;
+}
+
+struct tlog_topic *tlog_partition_topic(const struct tlog_partition *partition)
+{
+    return partition->topic;
+}
+
+void tlog_partition_set_user(struct tlog_partition *partition, void *user)
+{
+    partition->user = user;
+}
+
+void *tlog_partition_user(const struct tlog_partition *partition)
+{
+    return partition->user;
+}
+
+uint64_t tlog_partition_committed(struct tlog_partition *partition)
+{
+    return atomic_load_explicit(&partition->committed, memory_order_acquire);
+}
+
+void tlog_partition_watch(struct tlog_partition *partition, bool on)
+{
+    atomic_fetch_add(&partition->watched, on ? 1 : -1);
+}
+
+/* What du counts. Appends allocate by the page; asking the filesystem for each stat would cost more. */
+static uint64_t disk_bytes(const struct tlog_partition *p)
+{
+    uint64_t log = p->end - p->segments[p->segment_count - 1].pos;
+    if (log < p->reserved_log)
+        log = p->reserved_log;
+    return p->closed_disk_bytes + ((log + 4095) & ~(uint64_t)4095) + ((p->idx_bytes + 4095) & ~(uint64_t)4095);
+}
+
+void tlog_partition_bounds(struct tlog_partition *partition, struct tlog_bounds *out)
+{
+    struct tlog_partition *p = partition;
+    pthread_mutex_lock(&p->lock);
+    tlog_marks_settle(p);
+    *out = (struct tlog_bounds){
+        .start = p->segments[0].pos,
+        .end = p->end,
+        .committed = p->end,
+        .durable = p->durable,
+        .start_seq = p->segments[0].seq,
+        .end_seq = p->end_seq,
+        .pending = p->pending,
+        .disk_bytes = disk_bytes(p),
+        .mtime_ns = p->set_mtime_end == p->end ? p->set_mtime_ns : p->last_append_ns,
+        .ctime_ns = p->changed_ns,
+        .chain = p->closed.chain,
+        .epoch = p->closed.epoch,
+        .leader = p->closed.leader,
+        .failed = p->sync_error != 0 || atomic_load(&p->store->failed),
+        .damaged = p->damaged,
+        .deleted = p->deleted,
+    };
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- modes and owners ---- */
+
+/* In force, with the locks of the topic and the partition. */
+static struct tlog_attr attr_of(const struct tlog_partition *p)
+{
+    const struct tlog_attr *topic = &p->topic->attr;
+    return p->attr_own ? p->attr : (struct tlog_attr){topic->mode & 0666, topic->uid, topic->gid};
+}
+
+void tlog_partition_attr(struct tlog_partition *partition, struct tlog_attr *out)
+{
+    pthread_mutex_lock(&partition->topic->lock);
+    pthread_mutex_lock(&partition->lock);
+    *out = attr_of(partition);
+    pthread_mutex_unlock(&partition->lock);
+    pthread_mutex_unlock(&partition->topic->lock);
+}
+
+static int write_attr(struct tlog_partition *p, const struct tlog_attr *attr, int64_t mtime_ns, uint64_t mtime_end)
+{
+    char dir[TLOG_NAME_BYTES];
+    int r = p->deleted ? -ESTALE : p->store->options.read_only ? -EROFS : 0;
+    if (r < 0)
+        return r;
+    tlog_partition_dir(p, dir);
+    r = tlog_attr_write(p->store->io, dir, attr, mtime_ns, mtime_end);
+    if (r < 0)
+        return r;
+    p->attr = *attr;
+    p->attr_own = true;
+    p->set_mtime_ns = mtime_ns;
+    p->set_mtime_end = mtime_end;
+    p->changed_ns = tlog_store_time_ns(p->store);
+    return 0;
+}
+
+int tlog_partition_set_attr(struct tlog_partition *partition, const struct tlog_attr *attr)
+{
+    pthread_mutex_lock(&partition->lock);
+    int r = write_attr(partition, attr, partition->set_mtime_ns, partition->set_mtime_end);
+    pthread_mutex_unlock(&partition->lock);
+    return r;
+}
+
+int tlog_partition_set_mtime(struct tlog_partition *partition, int64_t mtime_ns)
+{
+    pthread_mutex_lock(&partition->topic->lock);
+    pthread_mutex_lock(&partition->lock);
+    struct tlog_attr attr = attr_of(partition);
+    int r = write_attr(partition, &attr, mtime_ns, partition->end);
+    pthread_mutex_unlock(&partition->lock);
+    pthread_mutex_unlock(&partition->topic->lock);
+    return r;
+}
+
+int tlog_partition_keep_attr(struct tlog_partition *p)
+{
+    pthread_mutex_lock(&p->lock);
+    struct tlog_attr attr = attr_of(p);
+    int r = p->attr_own ? 0 : write_attr(p, &attr, 0, UINT64_MAX);
+    pthread_mutex_unlock(&p->lock);
+    return r;
+}
+
+/* ---- refusing ---- */
+
+int tlog_partition_refuses(const struct tlog_partition *p)
+{
+    if (p->deleted)
+        return -ESTALE;
+    if (p->sync_error || p->damaged || p->store->options.read_only || atomic_load(&p->store->failed))
+        return -EROFS;
+    return 0;
+}
+
+void tlog_partition_fail(struct tlog_partition *p, int error)
+{
+    char dir[TLOG_NAME_BYTES];
+    static const char text[] = "an fsync of this partition failed; a restart writes it anew\n";
+    p->sync_error = error;
+    tlog_partition_dir(p, dir);
+    int r = tlog_file_replace(p->store->io, dir, "failed", text, sizeof text - 1);
+    tlog_store_note(p->store, "%s/%u: fsync: %s: read-only until a restart%s", p->topic->name, p->number,
+                    strerror(-error), r < 0 ? " (and this could not be marked on disk)" : "");
+}

@@ -1,0 +1,190 @@
+/* A partition's insides, for the files of log/ that work on it: partition.c (opening, rolling, bounds),
+ * append.c, writer.c, sync.c, read.c, recover.c, upkeep.c.
+ *
+ * Lock order: the store's admin lock → topic → partition's flush lock → partition's lock → journal, handles, dirty
+ * list, the store's lock (which guards the table of topics alone, never any I/O). */
+#ifndef TLOG_PARTITION_H
+#define TLOG_PARTITION_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "log/bytes.h"
+#include "log/handle.h"
+#include "log/index.h"
+#include "log/scan.h"
+#include "log/topiclog.h"
+
+enum {
+    TLOG_ENTRY_CLOSE_BYTES = 4096,
+    TLOG_ENTRY_CLOSE_NS = 100000000,
+    TLOG_JOURNAL_APPEND_MOST = 256 << 10, /* larger durable appends sync the files instead */
+    TLOG_NAME_BYTES = 4096,               /* of a path */
+};
+
+struct tlog_segment {
+    uint64_t pos, seq; /* its first */
+    struct tlog_handle *handle;
+};
+
+/* The entry that still grows: its bytes are in the .log, it is not yet in the .idx. */
+struct tlog_open_entry {
+    XXH3_state_t hash; /* of the data so far, seeded with the chain before */
+    struct tlog_entry entry;
+    int64_t opened_ns; /* CLOCK_BOOTTIME */
+};
+
+/* "All up to this pos was in the journal at this lsn." */
+struct tlog_journal_mark {
+    uint64_t lsn, pos;
+};
+
+struct tlog_partition {
+    struct tlog_store *store;
+    struct tlog_topic *topic;
+    uint32_t number;
+    atomic_int refs;
+    void *user;
+    atomic_int watched;
+    _Atomic uint64_t committed;
+
+    pthread_mutex_t flush_lock; /* one flush at a time */
+    pthread_mutex_t lock;       /* guards all below */
+
+    struct tlog_segment *segments; /* oldest first, the last is the active one; at least one once opened */
+    unsigned segment_count;
+    struct tlog_point closed;     /* after the last entry in the index */
+    uint64_t idx_bytes;           /* of the active segment's index */
+    struct tlog_open_entry *open; /* NULL: never needed since it was idle; length 0: none open */
+    uint64_t end, end_seq;
+    int64_t last_append_ns;     /* CLOCK_REALTIME as the log counts it, never decreasing */
+    int64_t segment_first_ns;   /* the first append to the active segment; 0: none */
+    int64_t changed_ns;         /* ctime */
+    uint64_t closed_disk_bytes; /* of all segments but the active one */
+
+    /* Durability. synced <= durable <= end. */
+    uint64_t synced;                   /* below it the files are synced */
+    uint64_t durable;                  /* below it synced files or the journal hold everything */
+    uint64_t journaled;                /* below it the journal has been written, if not synced */
+    struct tlog_journal_mark marks[2]; /* older first; lsn 0: none */
+    uint64_t first_lsn, later_lsn;     /* the oldest journal record needed; written during a flush */
+    uint64_t rest_lsn;                 /* of the last record about an unfinished line */
+    bool flushing;
+    bool inherited;                /* what lies past `synced` was written by an earlier run: sync it all */
+    bool urgent;                   /* flush.bytes are waiting: upkeep was told */
+    uint64_t log_inode, idx_inode; /* of the active segment */
+    bool unlisted;                 /* its directory's own entry, or its topic's, was not synced */
+    bool files_unlisted;           /* its segments' entries were not synced */
+    int sync_error;                /* a sync of its files failed: nothing is accepted any more */
+
+    /* Unfinished lines. */
+    struct tlog_writer *writers; /* those that hold one, in the order they began */
+    uint64_t pending;            /* their bytes */
+    uint32_t pending_count;
+    uint32_t next_rest;                  /* producer_seq of the next one */
+    uint64_t reserved_log, reserved_idx; /* foff up to which disk space was taken for them */
+
+    struct tlog_attr attr;
+    bool attr_own;          /* has a file of its own; otherwise the topic's hold */
+    int64_t set_mtime_ns;   /* from set_mtime, while end == set_mtime_end */
+    uint64_t set_mtime_end; /* UINT64_MAX: none */
+    bool damaged, deleted;
+
+    bool queued;                       /* upkeep looks after it, and holds a reference */
+    int64_t dirty_since_ns;            /* CLOCK_BOOTTIME */
+    struct tlog_partition *next_dirty; /* the store's dirty lock guards it; upkeep's own once it took it over */
+};
+
+struct tlog_writer {
+    struct tlog_partition *partition;
+    struct tlog_writer *next, **link; /* in partition->writers while it holds something */
+    char *held;
+    size_t held_bytes, capacity;
+    uint32_t producer_seq; /* which entry will end this rest: (the store's producer, this) */
+    uint64_t first_lsn;    /* the journal's first record about it */
+    bool closed;           /* its close could not append it: to be tried again */
+};
+
+/* "STORE/topics/TOPIC/NUMBER", with the partition's or the topic's lock held. */
+void tlog_partition_dir(const struct tlog_partition *p, char to[TLOG_NAME_BYTES]);
+/* "…/NUMBER/POS", without .log or .idx. */
+void tlog_segment_path(const struct tlog_partition *p, uint64_t pos, char to[TLOG_NAME_BYTES]);
+
+/* The journal's record `lsn` is needed until the files are synced next. With the lock. */
+static inline void tlog_partition_needs(struct tlog_partition *p, uint64_t lsn)
+{
+    if (p->first_lsn == 0 || lsn < p->first_lsn)
+        p->first_lsn = lsn;
+    if (p->flushing && (p->later_lsn == 0 || lsn < p->later_lsn))
+        p->later_lsn = lsn;
+}
+/* Takes over what recovery found: the active segment's end. With its lock. */
+void tlog_partition_stand(struct tlog_partition *p, const struct tlog_point *at, uint64_t idx_bytes);
+/* A partition in memory, with no segment yet. */
+int tlog_partition_new(struct tlog_partition **out, struct tlog_topic *topic, uint32_t number);
+/* Closes its files and frees it, whatever the references. */
+void tlog_partition_free(struct tlog_partition *p);
+/* Gives back the reference that the topic's table holds. */
+void tlog_partition_put(struct tlog_partition *p);
+/* Makes its directory and first segment, starting at `start`. */
+int tlog_partition_make(struct tlog_partition *p, const struct tlog_point *start);
+/* Gives it an attr file of its own if it inherits: the topic's is about to change. With the topic's lock. */
+int tlog_partition_keep_attr(struct tlog_partition *p);
+
+/* The rest expects the lock to be held, unless said otherwise. */
+
+/* The open files of segment number i. */
+int tlog_segment_open(struct tlog_partition *p, unsigned i, struct tlog_handle **out);
+static inline int tlog_active_open(struct tlog_partition *p, struct tlog_handle **out)
+{
+    return tlog_segment_open(p, p->segment_count - 1, out);
+}
+static inline struct tlog_segment *tlog_active(struct tlog_partition *p)
+{
+    return &p->segments[p->segment_count - 1];
+}
+/* The number of the segment that holds pos (the last one for the end). pos >= start. */
+unsigned tlog_segment_find(const struct tlog_partition *p, uint64_t pos);
+int tlog_segment_add(struct tlog_partition *p, uint64_t pos, uint64_t seq);
+/* Makes the files of a segment that starts at p->closed and adds it. */
+int tlog_segment_make(struct tlog_partition *p);
+/* Whether writes are refused, and why: 0, -ESTALE, -EROFS. */
+int tlog_partition_refuses(const struct tlog_partition *p);
+/* An fsync failed: read-only from now on, marked so on disk for the restart. */
+void tlog_partition_fail(struct tlog_partition *p, int error);
+/* Puts it on the list of what upkeep looks after. */
+void tlog_partition_dirtied(struct tlog_partition *p);
+/* What one append brings. */
+struct tlog_append {
+    const struct iovec *parts;
+    int count;
+    uint64_t bytes;
+    uint32_t records;
+    uint64_t producer; /* with producer_seq != 0: it ends this rest */
+    uint32_t producer_seq;
+    bool own_entry; /* indexed before it is answered, alone in its entry */
+    bool no_roll;   /* stays in the active segment */
+};
+int tlog_append_locked(struct tlog_partition *p, const struct tlog_append *append);
+/* Writes the open entry, if there is one, to the index. */
+int tlog_entry_close(struct tlog_partition *p);
+/* In a store that is only looked at: what lies between `from` and the end counts as the open entry. */
+int tlog_entry_pretend(struct tlog_partition *p, const struct tlog_point *from);
+/* Takes disk space so that `bytes` more, then all unfinished lines (`pending` bytes of `count`), will fit. */
+int tlog_reserve(struct tlog_partition *p, uint64_t bytes, uint64_t pending, uint32_t count);
+
+/* Tries again to append the rests whose close could not. */
+void tlog_writers_retry(struct tlog_partition *p);
+/* Writes all rests whose records are older than `lsn` to the journal again. */
+int tlog_writers_carry(struct tlog_partition *p, uint64_t lsn);
+/* Ends all rests as lines: the partition is going away. */
+void tlog_writers_end(struct tlog_partition *p);
+
+/* Syncs the files up to the end as it is now, without the lock. 0 or -EIO (now failed), -ENOSPC. */
+int tlog_partition_flush(struct tlog_partition *p);
+/* Syncs the directory entries that a durable answer depends on, without the lock. */
+int tlog_partition_list(struct tlog_partition *p);
+/* Raises `durable` to what the journal is known to have synced. */
+void tlog_marks_settle(struct tlog_partition *p);
+
+#endif

@@ -1,0 +1,505 @@
+/* The store: opening, its identity, its lock, its configuration, closing. */
+#include "log/store.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+
+#include "log/error.h"
+#include "log/lock.h"
+
+enum { SPARE_FILES = 128 };
+static const int64_t clock_jump_ns = INT64_C(3600) * 1000000000;
+
+/* ---- clocks and notes ---- */
+
+int64_t tlog_store_time_ns(struct tlog_store *store)
+{
+    int64_t now_ns = store->io->realtime_ns(store->io);
+    int64_t most_ns = store->io->boottime_ns(store->io) + store->clock_offset_ns + clock_jump_ns;
+    return now_ns < most_ns ? now_ns : most_ns;
+}
+
+void tlog_store_note(struct tlog_store *store, const char *format, ...)
+{
+    char line[1024];
+    va_list args;
+    if (!store->options.note)
+        return;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    store->options.note(store->options.arg, line);
+}
+
+void tlog_store_fail(struct tlog_store *store)
+{
+    static const char text[] = "the journal's fsync failed; a restart makes a new one\n";
+    atomic_store(&store->failed, true);
+    int r = tlog_file_replace(store->io, store->path, "failed", text, sizeof text - 1);
+    tlog_store_note(store, "journal: fsync failed: the store is read-only until a restart%s",
+                    r < 0 ? " (and this could not be marked on disk)" : "");
+}
+
+static void journal_failed(void *arg)
+{
+    tlog_store_fail(arg);
+}
+
+static void journal_pressed(void *arg)
+{
+    tlog_store_kick(arg);
+}
+
+/* ---- identity ---- */
+
+static void id_text(const uint8_t id[16], char to[37])
+{
+    char *at = to;
+    for (int i = 0; i < 16; i++)
+        at += sprintf(at, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", id[i]);
+}
+
+static int parse_id(const char *text, uint8_t id[16])
+{
+    int digits = 0;
+    for (; *text && *text != '\n' && digits < 32; text++) {
+        unsigned value;
+        char one[2] = {*text, 0};
+        if (*text == '-')
+            continue;
+        if (sscanf(one, "%x", &value) != 1)
+            return -EBADMSG;
+        id[digits / 2] = (uint8_t)(digits % 2 ? id[digits / 2] | value : value << 4);
+        digits++;
+    }
+    return digits == 32 ? 0 : -EBADMSG;
+}
+
+/* The id, and where the store was when that was written: the file's own inode, the filesystem, the machine. */
+static int write_id(struct tlog_store *store)
+{
+    const struct tlog_io *io = store->io;
+    char path[TLOG_NAME_BYTES], temporary[TLOG_NAME_BYTES], text[256], id[37], machine[64] = "";
+    struct tlog_io_stat st;
+    struct tlog_io_statfs fs = {0};
+    snprintf(path, sizeof path, "%s/id", store->path);
+    snprintf(temporary, sizeof temporary, "%s/id.new", store->path);
+    int fd = io->open(io, temporary, TLOG_IO_WRITE | TLOG_IO_CREATE | TLOG_IO_TRUNCATE);
+    if (fd < 0)
+        return fd;
+    int r = io->stat(io, fd, &st);
+    (void)io->statfs(io, store->path, &fs);
+    (void)io->machine_id(io, machine);
+    id_text(store->id, id);
+    int n = snprintf(text, sizeof text, "%s\ninode=%" PRIu64 "\nfilesystem=%016" PRIx64 "\nmachine=%s\n", id, st.inode,
+                     fs.filesystem_id, machine);
+    struct iovec part = {text, (size_t)n};
+    if (r == 0)
+        r = io->pwritev(io, fd, &part, 1, 0);
+    if (r == 0)
+        r = io->sync(io, fd);
+    io->close(io, fd);
+    if (r == 0)
+        r = io->rename(io, temporary, path);
+    return r < 0 ? r : io->sync_dir(io, store->path);
+}
+
+/* Reads the id; *copied when the file is not the one it was written as. */
+static int read_id(struct tlog_store *store, bool *copied, struct tlog_error *error)
+{
+    char path[TLOG_NAME_BYTES], *text, machine[64] = "", now[64] = "";
+    struct tlog_io_stat st;
+    uint64_t inode = 0;
+    snprintf(path, sizeof path, "%s/id", store->path);
+    int r = tlog_file_read(store->io, path, &text, NULL);
+    if (r == 0)
+        r = store->io->stat_path(store->io, path, &st);
+    if (r < 0)
+        return r;
+    r = parse_id(text, store->id);
+    const char *line = strchr(text, '\n');
+    if (r == 0 && (!line || sscanf(line, "\ninode=%" SCNu64 "\nfilesystem=%*s\nmachine=%63s", &inode, machine) < 1))
+        r = -EBADMSG;
+    free(text);
+    if (r < 0) {
+        tlog_error_set(error, "id: not a store's id");
+        return r;
+    }
+    *copied = inode != st.inode;
+    (void)store->io->machine_id(store->io, now);
+    if (*copied)
+        tlog_store_note(store, "this store is a copy: its journal and checkpoint are ignored, its logs believed as "
+                               "far as their ends verify");
+    else if (strcmp(machine, now) != 0)
+        tlog_store_note(store, "this store was moved here from another machine");
+    return *copied || strcmp(machine, now) != 0 ? 1 : 0;
+}
+
+/* ---- making one ---- */
+
+static int foreign(void *arg, const char *name)
+{
+    static const char *const own[] = {"LOCK",         "topics",           "journal",    "id.new",
+                                      "topicfs.conf", "topicfs.conf.new", "lost+found", "control"};
+    (void)arg;
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(name, own[i]) == 0)
+            return 0;
+    return 1;
+}
+
+static int any(void *arg, const char *name)
+{
+    (void)arg;
+    (void)name;
+    return 1;
+}
+
+/* Makes a store in a directory that holds nothing else. The id comes last: before it, there is none. */
+static int make_store(struct tlog_store *store, struct tlog_error *error)
+{
+    const struct tlog_io *io = store->io;
+    char path[TLOG_NAME_BYTES];
+    snprintf(path, sizeof path, "%s/topics", store->path);
+    int r = io->list(io, store->path, foreign, NULL);
+    if (r == 0 && io->list(io, path, any, NULL) > 0)
+        r = 1;
+    if (r == 1) {
+        tlog_error_set(error, "neither a store nor empty");
+        return -ENOTEMPTY;
+    }
+    if (r == 0)
+        r = io->mkdir(io, path);
+    if (r == 0 || r == -EEXIST)
+        r = tlog_file_replace(io, store->path, "topicfs.conf", "", 0);
+    store->io->random(io, store->id, sizeof store->id);
+    return r < 0 ? r : write_id(store);
+}
+
+static int take_lock(struct tlog_store *store, struct tlog_error *error)
+{
+    char path[TLOG_NAME_BYTES];
+    snprintf(path, sizeof path, "%s/LOCK", store->path);
+    store->lock_fd = store->io->open(store->io, path, TLOG_IO_WRITE | TLOG_IO_CREATE);
+    if (store->lock_fd < 0)
+        return store->lock_fd;
+    int r = store->io->lock(store->io, store->lock_fd);
+    if (r == -EWOULDBLOCK)
+        tlog_error_set(error, "another process has it open");
+    return r;
+}
+
+/* Finds the directory or makes it, takes the lock, and knows the id. */
+static int enter(struct tlog_store *store, bool *copied, struct tlog_error *error)
+{
+    const struct tlog_io *io = store->io;
+    struct tlog_io_stat st;
+    char id[TLOG_NAME_BYTES];
+    snprintf(id, sizeof id, "%s/id", store->path);
+    int r = io->stat_path(io, store->path, &st);
+    if (r == -ENOENT && store->options.create)
+        r = io->mkdir(io, store->path);
+    else if (r == 0 && !st.directory)
+        r = -ENOTDIR;
+    if (r < 0)
+        return r;
+    bool exists = io->stat_path(io, id, &st) == 0;
+    if (!exists && !store->options.create) {
+        tlog_error_set(error, "not a store");
+        return -ENOTEMPTY;
+    }
+    if (!exists && (r = io->list(io, store->path, foreign, NULL)) != 0) {
+        if (r == 1)
+            tlog_error_set(error, "neither a store nor empty");
+        return r == 1 ? -ENOTEMPTY : r;
+    }
+    if (!store->options.read_only)
+        r = take_lock(store, error);
+    if (r < 0)
+        return r;
+    if (!exists)
+        return make_store(store, error);
+    r = read_id(store, copied, error);
+    return r == 1 && !store->options.read_only ? 1 : r < 0 ? r : 0;
+}
+
+/* ---- opening ---- */
+
+static unsigned handles_allowed(const struct tlog_options *options)
+{
+    unsigned files = options->max_files;
+    struct rlimit limit;
+    if (files == 0) {
+        files = 1024;
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+            files = limit.rlim_cur > 65536 ? 65536 : (unsigned)limit.rlim_cur;
+        files = files > 2 * SPARE_FILES ? files - SPARE_FILES : files / 2;
+    }
+    return files / 2;
+}
+
+static int read_config(struct tlog_store *store, struct tlog_error *error)
+{
+    char path[TLOG_NAME_BYTES];
+    snprintf(path, sizeof path, "%s/topicfs.conf", store->path);
+    int r = tlog_file_read(store->io, path, &store->config_text, NULL);
+    if (r == -ENOENT) {
+        store->config_text = strdup("");
+        r = store->config_text ? 0 : -ENOMEM;
+    }
+    if (r == 0)
+        r = tlog_config_parse(store->config_text, strlen(store->config_text), &store->config, error);
+    if (r < 0)
+        tlog_error_prefix(error, "topicfs.conf");
+    store->attr = (struct tlog_attr){0755, 0, 0};
+    (void)tlog_attr_read(store->io, store->path, &store->attr, NULL, NULL);
+    return r == -EINVAL ? -EBADMSG : r;
+}
+
+static int open_journal(struct tlog_store *store, bool copied, struct tlog_error *error)
+{
+    char path[TLOG_NAME_BYTES];
+    snprintf(path, sizeof path, "%s/journal", store->path);
+    int r = tlog_journal_open(&store->journal, store->io, path, store->id, store->options.journal_bytes, copied, error);
+    store->journal.on_failure = journal_failed;
+    store->journal.on_pressure = journal_pressed;
+    store->journal.arg = store;
+    return r;
+}
+
+/* After a failed sync of the journal: recovery has put everything into files and synced them; its own files are
+ * made anew. */
+static int renew_journal(struct tlog_store *store, struct tlog_error *error)
+{
+    char path[TLOG_NAME_BYTES];
+    struct tlog_io_stat st;
+    snprintf(path, sizeof path, "%s/failed", store->path);
+    if (store->io->stat_path(store->io, path, &st) < 0)
+        return 0;
+    int r = tlog_upkeep_flush_all(store);
+    if (r == 0)
+        r = tlog_journal_renew(&store->journal);
+    if (r == 0)
+        r = store->io->unlink(store->io, path);
+    if (r == 0)
+        r = store->io->sync_dir(store->io, store->path);
+    if (r < 0)
+        tlog_error_set(error, "making a new journal after a failed fsync: %s", strerror(-r));
+    else
+        tlog_store_note(store, "after a failed fsync of the journal a new one was made");
+    return r;
+}
+
+static int open_all(struct tlog_store *store, struct tlog_error *error)
+{
+    bool copied = false;
+    int r = enter(store, &copied, error);
+    bool moved = r == 1;
+    if (r >= 0)
+        r = store->io->boot_id(store->io, store->boot_id);
+    if (r == 0)
+        r = read_config(store, error);
+    if (r == 0 && !store->options.read_only)
+        r = open_journal(store, copied, error);
+    if (r == 0)
+        r = tlog_store_recover(store, copied, error);
+    if (r < 0 || store->options.read_only)
+        return r;
+    r = tlog_journal_prepare(&store->journal);
+    if (r == 0)
+        r = renew_journal(store, error);
+    if (r == 0 && moved)
+        r = write_id(store);
+    if (r == 0 && !store->options.no_upkeep)
+        r = tlog_upkeep_start(store);
+    return r;
+}
+
+static void store_free(struct tlog_store *store)
+{
+    tlog_upkeep_release(store);
+    for (size_t i = 0; i < store->topic_count; i++)
+        tlog_topic_unref(store->topics[i]);
+    free(store->topics);
+    if (store->journal.io)
+        tlog_journal_close(&store->journal);
+    tlog_handles_release(&store->handles);
+    if (store->lock_fd >= 0)
+        store->io->close(store->io, store->lock_fd);
+    pthread_mutex_destroy(&store->lock);
+    pthread_mutex_destroy(&store->admin_lock);
+    pthread_mutex_destroy(&store->dirty_lock);
+    pthread_mutex_destroy(&store->round_lock);
+    pthread_cond_destroy(&store->wake);
+    free(store->config_text);
+    free(store->path);
+    free(store);
+}
+
+int tlog_store_open(struct tlog_store **out, const char *path, const struct tlog_options *options,
+                    struct tlog_error *error)
+{
+    if (error)
+        error->text[0] = 0;
+    if (strlen(path) > TLOG_NAME_BYTES / 2)
+        return -ENAMETOOLONG;
+    struct tlog_store *store = calloc(1, sizeof *store);
+    if (!store)
+        return -ENOMEM;
+    store->options = *options;
+    store->io = options->io ? options->io : &tlog_io_posix;
+    store->lock_fd = -1;
+    store->path = strdup(path);
+    pthread_mutex_init(&store->lock, NULL);
+    pthread_mutex_init(&store->admin_lock, NULL);
+    pthread_mutex_init(&store->dirty_lock, NULL);
+    pthread_mutex_init(&store->round_lock, NULL);
+    tlog_cond_init(&store->wake);
+    tlog_handles_init(&store->handles, store->io, handles_allowed(options));
+    store->clock_offset_ns = store->io->realtime_ns(store->io) - store->io->boottime_ns(store->io);
+    while (store->producer == 0)
+        store->io->random(store->io, &store->producer, sizeof store->producer);
+    int r = store->path ? open_all(store, error) : -ENOMEM;
+    if (r < 0) {
+        if (error && error->text[0] == 0)
+            tlog_error_set(error, "%s", strerror(-r));
+        tlog_error_prefix(error, "%s", path);
+        tlog_upkeep_stop(store);
+        store_free(store);
+        return r;
+    }
+    *out = store;
+    return 0;
+}
+
+int tlog_store_close(struct tlog_store *store, struct tlog_error *error)
+{
+    tlog_upkeep_stop(store);
+    int r = tlog_store_sync(store);
+    if (r < 0)
+        tlog_error_set(error, "%s: closing: %s", store->path, strerror(-r));
+    store_free(store);
+    return r;
+}
+
+/* ---- looking and setting ---- */
+
+void tlog_store_recovery(struct tlog_store *store, struct tlog_recovery *out)
+{
+    *out = store->recovery;
+}
+
+void tlog_store_status(struct tlog_store *store, struct tlog_store_status *out)
+{
+    struct tlog_topic **topics;
+    size_t count;
+    *out = (struct tlog_store_status){.failed = atomic_load(&store->failed)};
+    id_text(store->id, out->id);
+    if (tlog_store_topics(store, &topics, &count) == 0) {
+        out->topics = count;
+        for (size_t i = 0; i < count; i++) {
+            pthread_mutex_lock(&topics[i]->lock);
+            for (unsigned k = 0; k < topics[i]->partition_count; k++)
+                out->partitions += topics[i]->partitions[k] != NULL;
+            pthread_mutex_unlock(&topics[i]->lock);
+        }
+        tlog_topics_free(topics, count);
+    }
+    if (store->journal.io) {
+        tlog_journal_usage(&store->journal, &out->journal_bytes, &out->journal_used_bytes);
+        out->syncs = store->journal.syncs;
+    }
+    pthread_mutex_lock(&store->handles.lock);
+    out->open_files = 2ul * store->handles.count;
+    pthread_mutex_unlock(&store->handles.lock);
+}
+
+int tlog_store_statfs(struct tlog_store *store, struct statvfs *out)
+{
+    struct tlog_io_statfs fs;
+    int r = store->io->statfs(store->io, store->path, &fs);
+    if (r < 0)
+        return r;
+    *out = (struct statvfs){
+        .f_bsize = fs.block_bytes,
+        .f_frsize = fs.block_bytes,
+        .f_blocks = fs.blocks,
+        .f_bfree = fs.blocks_free,
+        .f_bavail = fs.blocks_available,
+        .f_files = fs.files,
+        .f_ffree = fs.files_free,
+        .f_favail = fs.files_free,
+        .f_fsid = fs.filesystem_id,
+        .f_namemax = 249,
+    };
+    return 0;
+}
+
+void tlog_store_attr(struct tlog_store *store, struct tlog_attr *out)
+{
+    pthread_mutex_lock(&store->admin_lock);
+    *out = store->attr;
+    pthread_mutex_unlock(&store->admin_lock);
+}
+
+int tlog_store_set_attr(struct tlog_store *store, const struct tlog_attr *attr)
+{
+    if (store->options.read_only || atomic_load(&store->failed))
+        return -EROFS;
+    pthread_mutex_lock(&store->admin_lock);
+    int r = tlog_attr_write(store->io, store->path, attr, 0, UINT64_MAX);
+    if (r == 0)
+        store->attr = *attr;
+    pthread_mutex_unlock(&store->admin_lock);
+    return r;
+}
+
+int tlog_store_config_text(struct tlog_store *store, char **out)
+{
+    pthread_mutex_lock(&store->admin_lock);
+    *out = strdup(store->config_text);
+    pthread_mutex_unlock(&store->admin_lock);
+    return *out ? 0 : -ENOMEM;
+}
+
+/* Every topic takes over what it inherits. */
+static void settle_topics(struct tlog_store *store)
+{
+    struct tlog_topic **topics;
+    size_t count;
+    if (tlog_store_topics(store, &topics, &count) < 0)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        pthread_mutex_lock(&topics[i]->lock);
+        tlog_topic_settle(topics[i]);
+        pthread_mutex_unlock(&topics[i]->lock);
+    }
+    tlog_topics_free(topics, count);
+}
+
+int tlog_store_config_set(struct tlog_store *store, const char *text, bool replace, struct tlog_error *error)
+{
+    char *changed = NULL;
+    struct tlog_config config;
+    if (store->options.read_only || atomic_load(&store->failed))
+        return -EROFS;
+    pthread_mutex_lock(&store->admin_lock);
+    int r = tlog_config_change(store->config_text, text, replace, &changed, &config, error);
+    if (r == 0)
+        r = tlog_file_replace(store->io, store->path, "topicfs.conf", changed, strlen(changed));
+    if (r == 0) {
+        free(store->config_text);
+        store->config_text = changed;
+        store->config = config;
+        settle_topics(store);
+        changed = NULL;
+    }
+    pthread_mutex_unlock(&store->admin_lock);
+    free(changed);
+    return r;
+}

@@ -1,0 +1,254 @@
+/* Durability: through the journal for little, by syncing the files for much and in the background.
+ *
+ * An fsync closes the open entry, writes what the journal does not have yet (entries and their bytes) to it,
+ * and waits for the journal's next sync together with everybody else. Unfinished lines are in the journal
+ * anyway. What is more than 256 KiB goes to the platter as .log and .idx instead.
+ *
+ * How it fails. The journal's sync fails: the store is read-only, everybody waiting gets -EIO. A file's sync
+ * fails: its partition is. Neither is tried again, since pages of a failed writeback count as clean. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "log/store.h"
+
+/* ---- directory entries ---- */
+
+int tlog_partition_list(struct tlog_partition *p)
+{
+    char dir[TLOG_NAME_BYTES];
+    const struct tlog_io *io = p->store->io;
+    pthread_mutex_lock(&p->lock);
+    bool needed = p->unlisted, topic_needed = atomic_load(&p->topic->unlisted);
+    tlog_topic_dir(p->topic, dir);
+    pthread_mutex_unlock(&p->lock);
+    int r = needed || topic_needed ? io->sync_dir(io, dir) : 0;
+    if (r == 0 && topic_needed) {
+        snprintf(dir, sizeof dir, "%s/topics", p->store->path);
+        r = io->sync_dir(io, dir);
+    }
+    if (r < 0)
+        return r;
+    if (needed) {
+        pthread_mutex_lock(&p->lock);
+        p->unlisted = false;
+        pthread_mutex_unlock(&p->lock);
+    }
+    if (topic_needed)
+        atomic_store(&p->topic->unlisted, false);
+    return 0;
+}
+
+/* ---- the files ---- */
+
+/* Syncs the files of the segment that holds *synced, and moves that to the segment's end or to `target`. With
+ * flush_lock, not the lock. *refused: the disk refused a sync, as opposed to a file that could not be opened. */
+static int flush_segment(struct tlog_partition *p, uint64_t *synced, uint64_t target, bool *refused)
+{
+    struct tlog_handle *handle;
+    pthread_mutex_lock(&p->lock);
+    unsigned i = tlog_segment_find(p, *synced);
+    uint64_t end = i + 1 < p->segment_count ? p->segments[i + 1].pos : target;
+    int r = tlog_segment_open(p, i, &handle);
+    bool dirty = r == 0 && (handle->dirty || p->inherited);
+    if (dirty) {
+        tlog_handle_ref(handle);
+        handle->dirty = false;
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (dirty) {
+        r = tlog_handle_sync(handle);
+        *refused = r < 0;
+        tlog_handle_unref(handle);
+    }
+    *synced = end < target ? end : target;
+    return r;
+}
+
+static int flush_files(struct tlog_partition *p, uint64_t target, bool *refused)
+{
+    char dir[TLOG_NAME_BYTES];
+    pthread_mutex_lock(&p->lock);
+    uint64_t synced = p->synced;
+    bool list = p->files_unlisted;
+    p->files_unlisted = false;
+    tlog_partition_dir(p, dir);
+    pthread_mutex_unlock(&p->lock);
+    int r = list ? p->store->io->sync_dir(p->store->io, dir) : 0;
+    if (r == 0)
+        r = tlog_partition_list(p);
+    *refused = r < 0;
+    do {
+        if (r == 0)
+            r = flush_segment(p, &synced, target, refused);
+    } while (r == 0 && synced < target);
+    return r;
+}
+
+int tlog_partition_flush(struct tlog_partition *p)
+{
+    bool refused = false;
+    pthread_mutex_lock(&p->flush_lock);
+    pthread_mutex_lock(&p->lock);
+    int r = p->deleted ? -ESTALE : p->sync_error ? -EIO : tlog_entry_close(p);
+    uint64_t target = p->closed.pos;
+    p->flushing = true;
+    p->later_lsn = 0;
+    pthread_mutex_unlock(&p->lock);
+    if (r == 0)
+        r = flush_files(p, target, &refused);
+    pthread_mutex_lock(&p->lock);
+    p->flushing = false;
+    if (r == 0 && p->sync_error) { /* a handle was taken away meanwhile, and its sync failed */
+        r = p->sync_error;
+        refused = true;
+    }
+    if (r == 0) {
+        p->synced = target;
+        if (p->durable < target)
+            p->durable = target;
+        if (p->journaled < target)
+            p->journaled = target;
+        p->first_lsn = p->later_lsn;
+        p->inherited = p->urgent = false;
+    }
+    if (refused && !p->deleted) {
+        tlog_partition_fail(p, r);
+        r = -EIO;
+    }
+    pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->flush_lock);
+    return r;
+}
+
+/* ---- the journal ---- */
+
+void tlog_marks_settle(struct tlog_partition *p)
+{
+    uint64_t synced = tlog_journal_synced(&p->store->journal);
+    for (int i = 0; i < 2 && p->marks[0].lsn != 0 && p->marks[0].lsn <= synced; i++) {
+        if (p->durable < p->marks[0].pos)
+            p->durable = p->marks[0].pos;
+        p->marks[0] = p->marks[1];
+        p->marks[1].lsn = 0;
+    }
+}
+
+static void add_mark(struct tlog_partition *p, uint64_t lsn)
+{
+    tlog_marks_settle(p);
+    struct tlog_journal_mark *mark = &p->marks[p->marks[0].lsn != 0];
+    *mark = (struct tlog_journal_mark){lsn, p->journaled};
+}
+
+/* Reads the entries of [from, closed end) from segment i into `entries` (to be freed). */
+static int read_entries(struct tlog_partition *p, unsigned i, uint64_t from, uint8_t **entries, size_t *bytes)
+{
+    struct tlog_handle *handle;
+    struct tlog_io_stat idx;
+    const struct tlog_io *io = p->store->io;
+    int r = tlog_segment_open(p, i, &handle);
+    if (r == 0)
+        r = io->stat(io, handle->idx_fd, &idx);
+    if (r < 0)
+        return r;
+    struct tlog_scan scan = {.io = io,
+                             .log_fd = handle->log_fd,
+                             .idx_fd = handle->idx_fd,
+                             .segment_pos = p->segments[i].pos,
+                             .idx_foff = TLOG_INDEX_HEADER_BYTES,
+                             .idx_bytes = i + 1 == p->segment_count ? p->idx_bytes : idx.size_bytes};
+    r = tlog_scan_seek(&scan, from);
+    if (r < 0)
+        return r;
+    *bytes = (scan.idx_bytes - scan.idx_foff) / TLOG_ENTRY_BYTES * TLOG_ENTRY_BYTES;
+    *entries = malloc(*bytes + 1);
+    if (!*entries)
+        return -ENOMEM;
+    ssize_t n = io->pread(io, handle->idx_fd, *entries, *bytes, scan.idx_foff);
+    return n < 0 ? (int)n : (size_t)n < *bytes ? -EIO : 0;
+}
+
+/* Writes [journaled, end of segment i or of the closed entries) to the journal. */
+static int journal_segment(struct tlog_partition *p, unsigned i)
+{
+    uint64_t from = p->journaled, to = i + 1 < p->segment_count ? p->segments[i + 1].pos : p->closed.pos;
+    uint8_t *entries = NULL, *data = malloc(to - from + 1);
+    size_t entry_bytes = 0;
+    struct tlog_handle *handle;
+    const struct tlog_io *io = p->store->io;
+    int r = data ? read_entries(p, i, from, &entries, &entry_bytes) : -ENOMEM;
+    if (r == 0)
+        r = tlog_segment_open(p, i, &handle);
+    if (r == 0) {
+        ssize_t n = io->pread(io, handle->log_fd, data, to - from, from - p->segments[i].pos);
+        r = n < 0 ? (int)n : (uint64_t)n < to - from ? -EIO : 0;
+    }
+    uint8_t head[16];
+    tlog_put_u64(head, from);
+    tlog_put_u32(head + 8, (uint32_t)(entry_bytes / TLOG_ENTRY_BYTES));
+    tlog_put_u32(head + 12, 0);
+    struct iovec parts[] = {{head, sizeof head}, {entries, entry_bytes}, {data, to - from}};
+    uint64_t lsn;
+    if (r == 0)
+        r = tlog_journal_write(&p->store->journal, TLOG_JOURNAL_APPEND, p->topic->id, p->number, parts, 3, &lsn);
+    free(entries);
+    free(data);
+    if (r < 0)
+        return r;
+    p->journaled = to;
+    tlog_partition_needs(p, lsn);
+    add_mark(p, lsn);
+    return 0;
+}
+
+/* Writes what the journal does not have yet. Returns 1 when it is too much: sync the files instead. */
+static int journal_tail(struct tlog_partition *p)
+{
+    int r = tlog_entry_close(p);
+    uint64_t most = p->store->journal.file_bytes / 4;
+    if (most > TLOG_JOURNAL_APPEND_MOST)
+        most = TLOG_JOURNAL_APPEND_MOST;
+    if (r == 0 && p->closed.pos - p->journaled > most)
+        return 1;
+    while (r == 0 && p->journaled < p->closed.pos)
+        r = journal_segment(p, tlog_segment_find(p, p->journaled));
+    return r;
+}
+
+void tlog_partition_sync(struct tlog_partition *partition, struct tlog_waiter *waiter)
+{
+    struct tlog_partition *p = partition;
+    pthread_mutex_lock(&p->lock);
+    int r = p->deleted ? -ESTALE : p->sync_error || atomic_load(&p->store->failed) ? -EIO : 0;
+    if (r == 0 && !p->store->options.read_only)
+        r = journal_tail(p);
+    uint64_t lsn = p->rest_lsn;
+    for (int i = 0; i < 2; i++)
+        if (p->marks[i].lsn > lsn)
+            lsn = p->marks[i].lsn;
+    bool list = p->unlisted || atomic_load(&p->topic->unlisted);
+    pthread_mutex_unlock(&p->lock);
+    if (r == 1) {
+        r = tlog_partition_flush(p);
+    } else if (r == 0 && list && tlog_partition_list(p) < 0) {
+        pthread_mutex_lock(&p->lock);
+        tlog_partition_fail(p, -EIO);
+        pthread_mutex_unlock(&p->lock);
+        r = -EIO;
+    }
+    if (r < 0 || lsn == 0)
+        waiter->done(waiter, r);
+    else
+        tlog_journal_sync(&p->store->journal, lsn, waiter);
+}
+
+static void start_sync(void *arg, struct tlog_waiter *waiter)
+{
+    tlog_partition_sync(arg, waiter);
+}
+
+int tlog_partition_sync_wait(struct tlog_partition *partition)
+{
+    return tlog_wait(start_sync, partition);
+}
