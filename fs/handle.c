@@ -1,0 +1,80 @@
+#include "handle.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "daemon.h"
+#include "release.h"
+#include "virtual.h"
+
+struct tfs_handle *tfs_handle_new(struct tfs *fs, struct tfs_node *node, int flags)
+{
+    struct tfs_handle *handle = calloc(1, sizeof *handle);
+
+    if (handle == NULL)
+        return NULL;
+    tfs_node_ref(fs, node);
+    handle->node = node;
+    handle->part = node->part;
+    handle->readable = (flags & O_ACCMODE) != O_WRONLY;
+    handle->opened_truncating = (flags & O_TRUNC) != 0;
+    atomic_init(&handle->told_end, UINT64_MAX);
+    pthread_mutex_init(&handle->lock, NULL);
+
+    pthread_mutex_lock(&fs->handles_lock);
+    handle->next = fs->handles;
+    handle->link = &fs->handles;
+    if (handle->next != NULL)
+        handle->next->link = &handle->next;
+    fs->handles = handle;
+    pthread_mutex_unlock(&fs->handles_lock);
+    return handle;
+}
+
+static void end_line(struct tfs_handle *handle)
+{
+    pthread_mutex_lock(&handle->lock);
+    if (handle->writer != NULL)
+        tlog_writer_close(handle->writer);
+    handle->writer = NULL;
+    pthread_mutex_unlock(&handle->lock);
+}
+
+void tfs_handle_close(struct tfs *fs, struct tfs_handle *handle)
+{
+    struct tfs_node *node = handle->node;
+
+    pthread_mutex_lock(&fs->handles_lock);
+    *handle->link = handle->next;
+    if (handle->next != NULL)
+        handle->next->link = handle->link;
+    pthread_mutex_unlock(&fs->handles_lock);
+
+    end_line(handle);
+    if (handle->part != NULL) {
+        tfs_release_done(handle);
+        tfs_poller_set(&fs->notify, handle->part, &handle->poller, NULL);
+        tfs_locks_drop_handle(&handle->part->locks, (uint64_t)(uintptr_t)handle);
+    } else {
+        tfs_locks_drop_handle(&node->locks, (uint64_t)(uintptr_t)handle);
+        tfs_text_free(handle->text);
+    }
+    pthread_mutex_destroy(&handle->lock);
+    free(handle);
+    tfs_node_unref(fs, node, 1);
+}
+
+void tfs_handles_close(struct tfs *fs)
+{
+    while (fs->handles != NULL)
+        tfs_handle_close(fs, fs->handles);
+}
+
+void tfs_handles_end_lines(struct tfs *fs, const struct tfs_part *part)
+{
+    pthread_mutex_lock(&fs->handles_lock);
+    for (struct tfs_handle *handle = fs->handles; handle != NULL; handle = handle->next)
+        if (handle->part == part)
+            end_line(handle);
+    pthread_mutex_unlock(&fs->handles_lock);
+}

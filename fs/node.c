@@ -1,0 +1,298 @@
+#include "node.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "daemon.h"
+
+/* ---- inode numbers ---- */
+
+static uint64_t hash_ino(const struct tlog_topic *topic, enum tfs_kind kind, uint64_t number)
+{
+    struct {
+        uint8_t topic[16];
+        uint64_t kind, number;
+    } key = {.kind = (uint64_t)kind, .number = number};
+
+    if (topic != NULL)
+        memcpy(key.topic, tlog_topic_id(topic), sizeof key.topic);
+    uint64_t ino = XXH3_64bits(&key, sizeof key);
+    return ino > FUSE_ROOT_ID ? ino : ino + 2;
+}
+
+uint64_t tfs_topic_ino(const struct tlog_topic *topic)
+{
+    return hash_ino(topic, TFS_TOPIC, 0);
+}
+
+uint64_t tfs_partition_ino(const struct tlog_topic *topic, unsigned number)
+{
+    return hash_ino(topic, TFS_PARTITION, number);
+}
+
+/* ---- what nodes of one partition share; under nodes.lock ---- */
+
+static struct tfs_part *take_part(struct tfs *fs, struct tlog_partition *partition)
+{
+    struct tfs_part *part = tlog_partition_user(partition);
+
+    if (part != NULL) {
+        part->refs++;
+        return part;
+    }
+    part = calloc(1, sizeof *part);
+    if (part == NULL)
+        return NULL;
+    part->partition = tlog_partition_ref(partition);
+    part->refs = 1;
+    pthread_mutex_init(&part->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&part->released, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    tfs_locks_init(&part->locks);
+    tfs_notify_attach(&fs->notify, part);
+    return part;
+}
+
+static void drop_part(struct tfs *fs, struct tfs_part *part)
+{
+    if (part == NULL || --part->refs > 0)
+        return;
+    tfs_notify_detach(&fs->notify, part);
+    tfs_locks_release(&part->locks);
+    pthread_cond_destroy(&part->released);
+    pthread_mutex_destroy(&part->lock);
+    tlog_partition_unref(part->partition);
+    free(part);
+}
+
+/* ---- the table; under nodes.lock ---- */
+
+static struct tfs_node **bucket_of(struct tfs_nodes *nodes, uint64_t ino)
+{
+    return &nodes->buckets[ino % TFS_NODE_BUCKETS];
+}
+
+static struct tfs_node *find(struct tfs_nodes *nodes, enum tfs_kind kind, const struct tlog_topic *topic, uint64_t ino)
+{
+    struct tfs_node *node = *bucket_of(nodes, ino);
+
+    while (node != NULL && (node->stale || node->ino != ino || node->kind != kind || node->topic != topic))
+        node = node->next;
+    return node;
+}
+
+static void unhash(struct tfs_nodes *nodes, struct tfs_node *node)
+{
+    struct tfs_node **at = bucket_of(nodes, node->ino);
+
+    while (*at != node)
+        at = &(*at)->next;
+    *at = node->next;
+}
+
+static struct tfs_node *new_node(struct tfs_nodes *nodes, enum tfs_kind kind, struct tlog_topic *topic, uint64_t ino)
+{
+    struct tfs_node *node = calloc(1, sizeof *node);
+
+    if (node == NULL)
+        return NULL;
+    node->kind = kind;
+    node->topic = topic;
+    node->ino = ino;
+    node->refs = 1;
+    pthread_mutex_init(&node->told_lock, NULL);
+    tfs_locks_init(&node->locks);
+    node->next = *bucket_of(nodes, ino);
+    *bucket_of(nodes, ino) = node;
+    return node;
+}
+
+static void free_node(struct tfs *fs, struct tfs_node *node)
+{
+    unhash(&fs->nodes, node);
+    drop_part(fs, node->part);
+    if (node->kind == TFS_TOPIC)
+        tlog_topic_unref(node->topic);
+    struct tfs_node *directory = node->directory;
+    tfs_locks_release(&node->locks);
+    pthread_mutex_destroy(&node->told_lock);
+    free(node);
+    if (directory != NULL && directory != &fs->nodes.root && --directory->refs == 0)
+        free_node(fs, directory);
+}
+
+/* ---- the interface ---- */
+
+void tfs_nodes_init(struct tfs *fs)
+{
+    pthread_mutex_init(&fs->nodes.lock, NULL);
+    fs->nodes.root = (struct tfs_node){.kind = TFS_ROOT, .ino = FUSE_ROOT_ID, .refs = 1};
+}
+
+void tfs_nodes_release(struct tfs *fs)
+{
+    enum { KEEP_DIRECTORIES, FREE_FILES, FREE_DIRECTORIES, STEPS };
+
+    for (int step = 0; step < STEPS; step++)
+        for (size_t i = 0; i < TFS_NODE_BUCKETS; i++)
+            for (struct tfs_node *node = fs->nodes.buckets[i], *next; node != NULL; node = next) {
+                next = node->next;
+                if (step == KEEP_DIRECTORIES)
+                    node->refs += UINT32_MAX;
+                else if (step == FREE_DIRECTORIES || node->kind != TFS_TOPIC)
+                    free_node(fs, node);
+            }
+    pthread_mutex_destroy(&fs->nodes.lock);
+}
+
+struct tfs_node *tfs_node_get(struct tfs *fs, uint64_t nodeid)
+{
+    return nodeid == FUSE_ROOT_ID ? &fs->nodes.root : (struct tfs_node *)(uintptr_t)nodeid;
+}
+
+uint64_t tfs_node_id(const struct tfs *fs, const struct tfs_node *node)
+{
+    return node == &fs->nodes.root ? FUSE_ROOT_ID : (uint64_t)(uintptr_t)node;
+}
+
+void tfs_node_ref(struct tfs *fs, struct tfs_node *node)
+{
+    pthread_mutex_lock(&fs->nodes.lock);
+    node->refs++;
+    pthread_mutex_unlock(&fs->nodes.lock);
+}
+
+void tfs_node_unref(struct tfs *fs, struct tfs_node *node, uint64_t count)
+{
+    if (node == &fs->nodes.root)
+        return;
+    pthread_mutex_lock(&fs->nodes.lock);
+    node->refs = node->refs > count ? node->refs - count : 0;
+    if (node->refs == 0)
+        free_node(fs, node);
+    pthread_mutex_unlock(&fs->nodes.lock);
+}
+
+int tfs_node_find_topic(struct tfs *fs, const char *name, struct tfs_node **out)
+{
+    struct tlog_topic *topic = tlog_topic_get(fs->store, name);
+
+    if (topic == NULL)
+        return -ENOENT;
+    pthread_mutex_lock(&fs->nodes.lock);
+    struct tfs_node *node = find(&fs->nodes, TFS_TOPIC, topic, tfs_topic_ino(topic));
+    if (node != NULL) {
+        node->refs++;
+        tlog_topic_unref(topic);
+    } else {
+        node = new_node(&fs->nodes, TFS_TOPIC, topic, tfs_topic_ino(topic));
+        if (node == NULL)
+            tlog_topic_unref(topic);
+    }
+    pthread_mutex_unlock(&fs->nodes.lock);
+    *out = node;
+    return node != NULL ? 0 : -ENOMEM;
+}
+
+/* A node for the partition: the one it has when `shared` and its base still stands, else a new one. */
+static struct tfs_node *partition_node(struct tfs *fs, struct tlog_topic *topic, struct tlog_partition *partition,
+                                       enum tfs_kind kind, uint64_t ino)
+{
+    struct tfs_node *node = find(&fs->nodes, kind, topic, ino);
+    struct tlog_bounds bounds;
+
+    tlog_partition_bounds(partition, &bounds);
+    if (node != NULL && node->part->partition == partition && node->base == bounds.start) {
+        node->refs++;
+        return node;
+    }
+    struct tfs_part *part = take_part(fs, partition);
+    if (part == NULL)
+        return NULL;
+    if (node != NULL)
+        node->stale = true;
+    node = new_node(&fs->nodes, kind, tlog_partition_topic(partition), ino);
+    if (node == NULL) {
+        drop_part(fs, part);
+        return NULL;
+    }
+    node->part = part;
+    node->base = bounds.start;
+    return node;
+}
+
+int tfs_node_find_partition(struct tfs *fs, struct tlog_topic *topic, unsigned number, struct tfs_node **out)
+{
+    struct tlog_partition *partition = tlog_partition_get(topic, number);
+
+    if (partition == NULL)
+        return -ENOENT;
+    pthread_mutex_lock(&fs->nodes.lock);
+    *out = partition_node(fs, topic, partition, TFS_PARTITION, tfs_partition_ino(topic, number));
+    pthread_mutex_unlock(&fs->nodes.lock);
+    tlog_partition_unref(partition);
+    return *out != NULL ? 0 : -ENOMEM;
+}
+
+int tfs_node_make_door(struct tfs *fs, struct tlog_topic *topic, unsigned number, struct tfs_node **out)
+{
+    struct tlog_partition *partition = tlog_partition_get(topic, number);
+
+    if (partition == NULL)
+        return -ENOENT;
+    pthread_mutex_lock(&fs->nodes.lock);
+    uint64_t door = ++fs->nodes.doors << 32 | number;
+    *out = partition_node(fs, topic, partition, TFS_DOOR, hash_ino(topic, TFS_DOOR, door));
+    pthread_mutex_unlock(&fs->nodes.lock);
+    tlog_partition_unref(partition);
+    return *out != NULL ? 0 : -ENOMEM;
+}
+
+int tfs_node_find_virtual(struct tfs *fs, struct tfs_node *directory, enum tfs_virtual which, struct tfs_node **out)
+{
+    uint64_t ino = hash_ino(directory->topic, TFS_VIRTUAL, (uint64_t)which);
+
+    pthread_mutex_lock(&fs->nodes.lock);
+    struct tfs_node *node = find(&fs->nodes, TFS_VIRTUAL, directory->topic, ino);
+    if (node != NULL) {
+        node->refs++;
+    } else {
+        node = new_node(&fs->nodes, TFS_VIRTUAL, directory->topic, ino);
+        if (node != NULL) {
+            node->virtual = which;
+            node->directory = directory;
+            directory->refs++;
+        }
+    }
+    pthread_mutex_unlock(&fs->nodes.lock);
+    *out = node;
+    return node != NULL ? 0 : -ENOMEM;
+}
+
+void tfs_node_tell_size(struct tfs_node *node, uint64_t size)
+{
+    if (tfs_node_told_size(node, size))
+        return;
+    pthread_mutex_lock(&node->told_lock);
+    node->told[node->told_next] = size;
+    node->told_next = (node->told_next + 1) % TFS_TOLD;
+    if (node->told_count < TFS_TOLD)
+        node->told_count++;
+    pthread_mutex_unlock(&node->told_lock);
+}
+
+bool tfs_node_told_size(struct tfs_node *node, uint64_t size)
+{
+    bool told = false;
+
+    pthread_mutex_lock(&node->told_lock);
+    for (unsigned i = 0; i < node->told_count && !told; i++)
+        told = node->told[i] == size;
+    pthread_mutex_unlock(&node->told_lock);
+    return told;
+}

@@ -1,0 +1,96 @@
+/* Nodes: what the kernel knows by a nodeid. A node's address is its nodeid (the root's is FUSE_ROOT_ID); it lives as
+ * long as the kernel's lookups of it plus the open files on it.
+ *
+ * A partition's name gives one node as long as its base stands still; when the head has been trimmed or the
+ * partition made anew, the next lookup gives another node under the same st_ino. What all nodes of one partition
+ * share (locks, open files, the expected release) is its struct tfs_part. `0@append` gives a new node each lookup.
+ *
+ * Any thread. Functions that find a node give a reference: it becomes a lookup of the kernel's, or is given back. */
+#ifndef TFS_NODE_H
+#define TFS_NODE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lock.h"
+#include "log/topiclog.h"
+
+struct tfs;
+struct tfs_handle;
+
+enum tfs_kind { TFS_ROOT, TFS_TOPIC, TFS_PARTITION, TFS_DOOR, TFS_VIRTUAL };
+enum tfs_virtual { TFS_CONFIG, TFS_OFFSETS, TFS_STATUS };
+
+/* One per partition that has a node. */
+struct tfs_part {
+    struct tlog_partition *partition; /* a reference */
+    unsigned refs;                    /* nodes.lock */
+    struct tfs_locks locks;
+
+    /* Between a flush that left an unfinished line and the release that ends it (release.h). */
+    pthread_mutex_t lock;
+    atomic_uint releasing;
+    unsigned release_round;
+    pthread_cond_t released;
+
+    /* notify.lock */
+    struct tfs_poller *pollers;
+    bool grown;
+    struct tfs_part *grown_next;
+};
+
+enum { TFS_TOLD = 16 };
+
+struct tfs_node {
+    enum tfs_kind kind;
+    uint64_t ino;  /* st_ino: the same in every run */
+    uint64_t refs; /* nodes.lock */
+    bool stale;    /* nodes.lock; the name leads to a newer node */
+    struct tfs_node *next;
+
+    struct tlog_topic *topic;   /* NULL: the root's. A reference in a topic's node, else borrowed: */
+    struct tfs_part *part;      /* by partitions and doors from this, */
+    struct tfs_node *directory; /* by virtual files from this, a reference */
+    uint64_t base;              /* pos of the file's byte 0 */
+    enum tfs_virtual virtual;
+    struct tfs_locks locks; /* of virtual files; a partition's are in part */
+
+    pthread_mutex_t told_lock;
+    uint64_t told[TFS_TOLD]; /* distinct sizes that stat gave lately */
+    unsigned told_next, told_count;
+};
+
+enum { TFS_NODE_BUCKETS = 4096 };
+struct tfs_nodes {
+    pthread_mutex_t lock;
+    struct tfs_node *buckets[TFS_NODE_BUCKETS];
+    struct tfs_node root;
+    uint64_t doors; /* made so far */
+};
+
+void tfs_nodes_init(struct tfs *fs);
+/* Frees every node, whatever the kernel still knows: for the end. */
+void tfs_nodes_release(struct tfs *fs);
+
+struct tfs_node *tfs_node_get(struct tfs *fs, uint64_t nodeid);
+uint64_t tfs_node_id(const struct tfs *fs, const struct tfs_node *node);
+void tfs_node_ref(struct tfs *fs, struct tfs_node *node);
+void tfs_node_unref(struct tfs *fs, struct tfs_node *node, uint64_t count);
+
+/* 0, or -ENOENT, -ENOMEM. */
+int tfs_node_find_topic(struct tfs *fs, const char *name, struct tfs_node **out);
+int tfs_node_find_partition(struct tfs *fs, struct tlog_topic *topic, unsigned number, struct tfs_node **out);
+int tfs_node_make_door(struct tfs *fs, struct tlog_topic *topic, unsigned number, struct tfs_node **out);
+int tfs_node_find_virtual(struct tfs *fs, struct tfs_node *directory, enum tfs_virtual which, struct tfs_node **out);
+
+/* st_ino of a topic's directory or of a partition of it, without a node. */
+uint64_t tfs_topic_ino(const struct tlog_topic *topic);
+uint64_t tfs_partition_ino(const struct tlog_topic *topic, unsigned number);
+
+/* Sizes told of a partition's node. */
+void tfs_node_tell_size(struct tfs_node *node, uint64_t size);
+bool tfs_node_told_size(struct tfs_node *node, uint64_t size);
+
+#endif

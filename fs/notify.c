@@ -1,0 +1,167 @@
+#include "notify.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon.h"
+
+/* Under notify->lock. Gives back what was waiting. */
+static struct fuse_pollhandle *unlink_poller(struct tfs_part *part, struct tfs_poller *poller)
+{
+    struct fuse_pollhandle *handle = poller->waiting;
+
+    if (handle == NULL)
+        return NULL;
+    poller->waiting = NULL;
+    *poller->link = poller->next;
+    if (poller->next != NULL)
+        poller->next->link = poller->link;
+    tlog_partition_watch(part->partition, false);
+    return handle;
+}
+
+/* Under notify->lock, which is let go meanwhile: the pollers of one partition. */
+static void tell_pollers(struct tfs_notify *notify)
+{
+    struct fuse_pollhandle *handles[64];
+    struct tfs_part *part = notify->grown;
+    size_t count = 0;
+
+    while (part->pollers != NULL && count < sizeof handles / sizeof *handles)
+        handles[count++] = unlink_poller(part, part->pollers);
+    if (part->pollers == NULL) {
+        notify->grown = part->grown_next;
+        part->grown = false;
+    }
+    pthread_mutex_unlock(&notify->lock);
+    for (size_t i = 0; i < count; i++) {
+        fuse_lowlevel_notify_poll(handles[i]);
+        fuse_pollhandle_destroy(handles[i]);
+    }
+    pthread_mutex_lock(&notify->lock);
+}
+
+/* The same: one name. */
+static void tell_name(struct tfs_notify *notify)
+{
+    struct tfs_gone_name *gone = notify->gone;
+
+    notify->gone = gone->next;
+    pthread_mutex_unlock(&notify->lock);
+    fuse_lowlevel_notify_inval_entry(notify->session, gone->parent, gone->name, strlen(gone->name));
+    free(gone);
+    pthread_mutex_lock(&notify->lock);
+}
+
+static void *tell(void *arg)
+{
+    struct tfs_notify *notify = arg;
+
+    pthread_mutex_lock(&notify->lock);
+    while (!notify->stop) {
+        if (notify->grown != NULL)
+            tell_pollers(notify);
+        else if (notify->gone != NULL)
+            tell_name(notify);
+        else
+            pthread_cond_wait(&notify->wake, &notify->lock);
+    }
+    pthread_mutex_unlock(&notify->lock);
+    return NULL;
+}
+
+void tfs_notify_init(struct tfs_notify *notify)
+{
+    pthread_mutex_init(&notify->lock, NULL);
+    pthread_cond_init(&notify->wake, NULL);
+}
+
+int tfs_notify_start(struct tfs_notify *notify, struct fuse_session *session)
+{
+    notify->session = session;
+    return -pthread_create(&notify->thread, NULL, tell, notify);
+}
+
+void tfs_notify_stop(struct tfs_notify *notify)
+{
+    pthread_mutex_lock(&notify->lock);
+    notify->stop = true;
+    pthread_cond_signal(&notify->wake);
+    pthread_mutex_unlock(&notify->lock);
+    pthread_join(notify->thread, NULL);
+    while (notify->gone != NULL) {
+        struct tfs_gone_name *gone = notify->gone;
+        notify->gone = gone->next;
+        free(gone);
+    }
+}
+
+void tfs_notify_attach(struct tfs_notify *notify, struct tfs_part *part)
+{
+    pthread_mutex_lock(&notify->lock);
+    tlog_partition_set_user(part->partition, part);
+    pthread_mutex_unlock(&notify->lock);
+}
+
+void tfs_notify_detach(struct tfs_notify *notify, struct tfs_part *part)
+{
+    pthread_mutex_lock(&notify->lock);
+    tlog_partition_set_user(part->partition, NULL);
+    if (part->grown) {
+        struct tfs_part **at = &notify->grown;
+        while (*at != part)
+            at = &(*at)->grown_next;
+        *at = part->grown_next;
+    }
+    pthread_mutex_unlock(&notify->lock);
+}
+
+void tfs_notify_grown(void *arg, struct tlog_partition *partition)
+{
+    struct tfs_notify *notify = arg;
+
+    pthread_mutex_lock(&notify->lock);
+    struct tfs_part *part = tlog_partition_user(partition);
+    if (part != NULL && part->pollers != NULL && !part->grown) {
+        part->grown = true;
+        part->grown_next = notify->grown;
+        notify->grown = part;
+        pthread_cond_signal(&notify->wake);
+    }
+    pthread_mutex_unlock(&notify->lock);
+}
+
+void tfs_poller_set(struct tfs_notify *notify, struct tfs_part *part, struct tfs_poller *poller,
+                    struct fuse_pollhandle *handle)
+{
+    pthread_mutex_lock(&notify->lock);
+    struct fuse_pollhandle *old = unlink_poller(part, poller);
+    if (handle != NULL) {
+        poller->waiting = handle;
+        poller->next = part->pollers;
+        poller->link = &part->pollers;
+        if (poller->next != NULL)
+            poller->next->link = &poller->next;
+        part->pollers = poller;
+        tlog_partition_watch(part->partition, true);
+    }
+    pthread_mutex_unlock(&notify->lock);
+    if (old != NULL)
+        fuse_pollhandle_destroy(old);
+}
+
+void tfs_notify_gone(struct tfs_notify *notify, uint64_t parent, const char *name)
+{
+    struct tfs_gone_name *gone = malloc(sizeof *gone);
+
+    if (gone == NULL)
+        return;
+    gone->parent = parent;
+    snprintf(gone->name, sizeof gone->name, "%s", name);
+    pthread_mutex_lock(&notify->lock);
+    gone->next = notify->gone;
+    notify->gone = gone;
+    pthread_cond_signal(&notify->wake);
+    pthread_mutex_unlock(&notify->lock);
+}

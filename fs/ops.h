@@ -1,0 +1,68 @@
+/* The FUSE operations, by the file that holds them. Each fetches its node, calls the log library, and answers its
+ * request exactly once on every path. Errors are those of DESIGN 1.1; what each name and call means to people stands in
+ * topicfs(1). */
+#ifndef TFS_OPS_H
+#define TFS_OPS_H
+
+#include "daemon.h"
+
+extern const struct fuse_lowlevel_ops tfs_operations; /* ops.c */
+
+/* ops_attr.c */
+void tfs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void tfs_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi);
+void tfs_op_statfs(fuse_req_t req, fuse_ino_t ino);
+/* What stat(2) tells of a node; 0, or -ESTALE, -ENOMEM, -EIO. */
+int tfs_node_stat(struct tfs *fs, struct tfs_node *node, struct stat *out);
+
+/* ops_name.c */
+void tfs_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void tfs_op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups);
+void tfs_op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
+void tfs_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void tfs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
+void tfs_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void tfs_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void tfs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
+                   unsigned flags);
+void tfs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name);
+void tfs_op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void tfs_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device);
+
+/* ops_dir.c */
+void tfs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void tfs_op_readdir(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t offset, struct fuse_file_info *fi);
+void tfs_op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void tfs_op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+
+/* ops_file.c */
+void tfs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void tfs_op_read(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t offset, struct fuse_file_info *fi);
+void tfs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void tfs_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void tfs_op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct fuse_pollhandle *handle);
+/* Opens a node with fi->flags and fills fi; 0 or -errno. */
+int tfs_file_open(struct tfs *fs, struct tfs_node *node, struct fuse_file_info *fi);
+
+/* ops_write.c */
+void tfs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t bytes, off_t offset,
+                  struct fuse_file_info *fi);
+void tfs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+void tfs_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t bytes, struct fuse_file_info *fi);
+
+/* ops_lock.c */
+void tfs_op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock);
+void tfs_op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock, int wait);
+void tfs_op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int operation);
+
+/* xattr.c */
+void tfs_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t bytes);
+void tfs_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t bytes);
+void tfs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t bytes, int flags);
+void tfs_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
+
+/* ops_ioctl.c */
+void tfs_op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg, struct fuse_file_info *fi,
+                  unsigned flags, const void *in, size_t in_bytes, size_t out_bytes);
+
+#endif

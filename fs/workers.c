@@ -1,0 +1,100 @@
+#include "workers.h"
+
+#define FUSE_USE_VERSION 314
+#include <fuse_lowlevel.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <syslog.h>
+#include <time.h>
+
+#include "log.h"
+
+static void start_one(struct tfs_workers *workers);
+
+static void *work(void *arg)
+{
+    struct tfs_workers *workers = arg;
+    struct fuse_buf buffer = {0};
+    sigset_t stop;
+
+    sigemptyset(&stop);
+    sigaddset(&stop, TFS_SIGNAL_STOP);
+    pthread_sigmask(SIG_UNBLOCK, &stop, NULL);
+    while (!atomic_load_explicit(&workers->stop, memory_order_relaxed)) {
+        int result = fuse_session_receive_buf(workers->session, &buffer);
+        if (result == -EINTR || result == -EAGAIN)
+            continue;
+        if (result <= 0) {
+            if (result < 0)
+                tfs_say(LOG_ERR, "cannot read from the kernel");
+            pthread_kill(workers->owner, TFS_SIGNAL_UNMOUNTED);
+            break;
+        }
+        if (atomic_fetch_sub_explicit(&workers->idle, 1, memory_order_relaxed) == 1)
+            start_one(workers);
+        fuse_session_process_buf(workers->session, &buffer);
+        atomic_fetch_add_explicit(&workers->idle, 1, memory_order_relaxed);
+    }
+    free(buffer.mem);
+    return NULL;
+}
+
+/* A failure is no harm as long as there is one. */
+static void start_one(struct tfs_workers *workers)
+{
+    pthread_mutex_lock(&workers->lock);
+    if (workers->count < TFS_WORKERS_MAX && !atomic_load(&workers->stop)) {
+        atomic_fetch_add(&workers->idle, 1);
+        if (pthread_create(&workers->threads[workers->count], NULL, work, workers) == 0)
+            workers->count++;
+        else
+            atomic_fetch_sub(&workers->idle, 1);
+    }
+    pthread_mutex_unlock(&workers->lock);
+}
+
+static void wake(int signal)
+{
+    (void)signal; /* only to end a read(2) */
+}
+
+int tfs_workers_start(struct tfs_workers *workers, struct fuse_session *session)
+{
+    struct sigaction action = {.sa_handler = wake};
+
+    *workers = (struct tfs_workers){.session = session, .owner = pthread_self()};
+    pthread_mutex_init(&workers->lock, NULL);
+    sigemptyset(&action.sa_mask);
+    sigaction(TFS_SIGNAL_STOP, &action, NULL);
+    start_one(workers);
+    return workers->count > 0 ? 0 : -EAGAIN;
+}
+
+/* A thread may be just about to read when the signal comes: again, until it has ended. */
+static void stop_one(pthread_t thread)
+{
+    struct timespec soon;
+
+    do {
+        pthread_kill(thread, TFS_SIGNAL_STOP);
+        clock_gettime(CLOCK_REALTIME, &soon);
+        soon.tv_nsec += 10000000;
+        if (soon.tv_nsec >= 1000000000) {
+            soon.tv_nsec -= 1000000000;
+            soon.tv_sec++;
+        }
+    } while (pthread_timedjoin_np(thread, NULL, &soon) != 0);
+}
+
+void tfs_workers_stop(struct tfs_workers *workers)
+{
+    pthread_mutex_lock(&workers->lock);
+    atomic_store(&workers->stop, true);
+    unsigned count = workers->count;
+    pthread_mutex_unlock(&workers->lock);
+    for (unsigned i = 0; i < count; i++)
+        stop_one(workers->threads[i]);
+    pthread_mutex_destroy(&workers->lock);
+}

@@ -1,0 +1,33 @@
+/* The threads that take requests from the kernel and handle them, one request a thread at a time. There is always
+ * one more than are busy, up to a limit, since a request may wait for a disk or for another request (release.h). */
+#ifndef TFS_WORKERS_H
+#define TFS_WORKERS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct fuse_session;
+
+enum { TFS_WORKERS_MAX = 16 };
+
+struct tfs_workers {
+    struct fuse_session *session;
+    pthread_t owner; /* gets TFS_SIGNAL_UNMOUNTED when the mount is gone */
+    atomic_bool stop;
+    atomic_int idle;
+    pthread_mutex_t lock;
+    pthread_t threads[TFS_WORKERS_MAX];
+    unsigned count;
+};
+
+/* Signals that the threads use among themselves; main blocks both before it starts any thread. */
+#define TFS_SIGNAL_UNMOUNTED SIGUSR2
+#define TFS_SIGNAL_STOP      SIGUSR1
+
+/* Called by the thread that will wait for TFS_SIGNAL_UNMOUNTED. 0 or -errno. */
+int tfs_workers_start(struct tfs_workers *workers, struct fuse_session *session);
+/* Takes no more requests, waits until those taken are handled (or kept for later), ends the threads. */
+void tfs_workers_stop(struct tfs_workers *workers);
+
+#endif
