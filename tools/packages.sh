@@ -7,8 +7,8 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config libfuse3-dev fuse3 li
     libsystemd-dev)
 # What the tests take besides.
 # shellcheck disable=SC2034
-packages_test=(libcmocka-dev python3 python3-pytest clang-format clang-tidy cppcheck shellcheck mandoc attr e2fsprogs
-    inotify-tools rsync less vim-tiny strace gnuplot-nox jq pv file procps util-linux acl bsdextrautils xz-utils)
+packages_test=(libcmocka-dev python3 python3-pytest clang-format clang-tidy cppcheck shellcheck mandoc valgrind attr
+    e2fsprogs inotify-tools rsync less vim-tiny strace gnuplot-nox jq pv file procps util-linux acl bsdextrautils xz-utils)
 
 # packages_install PROGRAM NAME...: installs what is missing, as root or by sudo. 1 when it could not; it has said
 # why, in the name of PROGRAM.
