@@ -106,10 +106,12 @@ void tlog_journal_free(struct tlog_journal *journal, uint64_t lsn);
 bool tlog_journal_pressed(struct tlog_journal *journal);
 /* Makes everything written so far durable, waiting. */
 int tlog_journal_sync_wait(struct tlog_journal *journal);
-/* Calls start(arg, waiter) and waits until the waiter is done; its result. */
-int tlog_wait(void (*start)(void *arg, struct tlog_waiter *waiter), void *arg);
 /* Makes sure that a free file stands ready, so that nobody waits for one to be zero-written. */
 int tlog_journal_prepare(struct tlog_journal *journal);
+/* Between journal.c and journal_files.c, with the lock. Makes a free file the current one. */
+int tlog_journal_turn(struct tlog_journal *journal);
+int tlog_journal_write_header(struct tlog_journal *journal, struct tlog_journal_file *file);
+
 /* Throws all files away and makes one anew. Nothing in them may be needed, nobody may be writing. */
 int tlog_journal_renew(struct tlog_journal *journal);
 /* Sums over all files. */

@@ -8,7 +8,6 @@
 #include "log/recover.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -146,6 +145,8 @@ static int read_past(struct tlog_recover *recover, struct tlog_error *error)
         return r;
     }
     recover->same_boot = recover->checkpoint.boot_id[0] && strcmp(recover->checkpoint.boot_id, store->boot_id) == 0;
+    if (store->options.read_only)
+        return 0;
     r = tlog_journal_replay(&store->journal, recover->checkpoint.lsn, each_record, recover);
     if (r < 0)
         tlog_error_set(error, "journal: %s", r == -EBADMSG ? "a record of a newer format" : strerror(-r));
@@ -168,7 +169,7 @@ static int recover_partition(struct tlog_recover *recover, struct tlog_topic *to
     pthread_mutex_lock(&p->lock);
     tlog_partition_dir(p, dir);
     p->attr_own = tlog_attr_read(store->io, dir, &p->attr, &p->set_mtime_ns, &p->set_mtime_end) == 0;
-    r = store->options.read_only ? tlog_partition_look(p, error) : tlog_partition_recover(recover, p, error);
+    r = store->options.read_only ? tlog_partition_look(recover, p, error) : tlog_partition_recover(recover, p, error);
     if (r == 0)
         r = tlog_topic_place(topic, p);
     if (r == 0 && (p->synced < p->end || p->first_lsn != 0))
@@ -240,7 +241,7 @@ static int recover_topic(struct tlog_recover *recover, const char *name, struct 
         r = recover_partition(recover, topic, listing.numbers[i], error);
     free(listing.numbers);
     if (r == 0)
-        r = tlog_store_place(store, topic);
+        r = tlog_table_add(store, topic);
     if (r < 0)
         tlog_topic_unref(topic);
     return r;
@@ -319,7 +320,7 @@ static int end_rests(struct tlog_recover *recover, struct tlog_error *error)
 int tlog_store_recover(struct tlog_store *store, bool copied, struct tlog_error *error)
 {
     struct tlog_recover recover = {.store = store, .copied = copied};
-    int r = store->options.read_only ? 0 : read_past(&recover, error);
+    int r = read_past(&recover, error);
     if (r == 0)
         r = recover_topics(&recover, error);
     if (r == 0)

@@ -40,7 +40,7 @@ struct tlog_recover {
  * is noted and marks the partition, it is no failure. */
 int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *p, struct tlog_error *error);
 /* The same without writing anything, for a store opened to be looked at. */
-int tlog_partition_look(struct tlog_partition *p, struct tlog_error *error);
+int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, struct tlog_error *error);
 /* Appends the line that a rest is, unless an entry says that it has ended. 1: appended. With p->lock. */
 int tlog_partition_end_rest(struct tlog_partition *p, const struct tlog_left_rest *rest);
 /* The records of a type about p: the first, and how many follow it. */

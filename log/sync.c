@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "log/store.h"
+#include "log/wait.h"
 
 /* ---- directory entries ---- */
 

@@ -33,19 +33,19 @@ void tlog_topic_dir(const struct tlog_topic *topic, char to[TLOG_NAME_BYTES])
 
 /* ---- files ---- */
 
-static void hex(const uint8_t id[16], char to[33])
+void tlog_topic_hex(const uint8_t id[16], char to[33])
 {
     for (int i = 0; i < 16; i++)
         snprintf(to + (size_t)2 * i, 3, "%02x", id[i]);
 }
 
-static int write_conf(const struct tlog_topic *topic, const char *dir, const char *text)
+int tlog_topic_write_conf(const struct tlog_topic *topic, const char *dir, const char *text)
 {
     size_t bytes = strlen(text) + 37;
     char *whole = malloc(bytes + 1), id[33];
     if (!whole)
         return -ENOMEM;
-    hex(topic->id, id);
+    tlog_topic_hex(topic->id, id);
     int n = snprintf(whole, bytes + 1, "id=%s\n%s", id, text);
     int r = tlog_file_replace(topic->store->io, dir, "topic.conf", whole, (size_t)n);
     free(whole);
@@ -83,7 +83,7 @@ static int read_conf(struct tlog_topic *topic, const char *dir, struct tlog_erro
     return r;
 }
 
-static int set_end(struct tlog_topic *topic, unsigned number, const struct tlog_point *end)
+int tlog_topic_set_end(struct tlog_topic *topic, unsigned number, const struct tlog_point *end)
 {
     if (number >= topic->ends_count) {
         struct tlog_point *grown = realloc(topic->ends, (number + 1) * sizeof *grown);
@@ -112,13 +112,13 @@ static int read_removed(struct tlog_topic *topic, const char *dir)
                    &end.chain, &end.time_ns, &used) != 5)
             r = -EBADMSG;
         else
-            r = set_end(topic, number, &end);
+            r = tlog_topic_set_end(topic, number, &end);
     }
     free(text);
     return r;
 }
 
-static int write_removed(struct tlog_topic *topic, const char *dir)
+int tlog_topic_write_removed(struct tlog_topic *topic, const char *dir)
 {
     char *text = malloc((size_t)topic->ends_count * 100 + 1);
     size_t n = 0;
@@ -255,68 +255,6 @@ int tlog_topic_add_partition(struct tlog_topic *topic, unsigned number, const st
     return r;
 }
 
-/* ---- the store's table of topics, by name, under the store's lock alone ---- */
-
-/* Where a topic of that name is, or belongs. */
-static size_t find_name(const struct tlog_store *store, const char *name, bool *found)
-{
-    size_t low = 0, high = store->topic_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(store->topics[middle]->name, name);
-        if (order == 0) {
-            *found = true;
-            return middle;
-        }
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    *found = false;
-    return low;
-}
-
-static bool table_has(struct tlog_store *store, const char *name)
-{
-    bool found;
-    pthread_mutex_lock(&store->lock);
-    (void)find_name(store, name, &found);
-    pthread_mutex_unlock(&store->lock);
-    return found;
-}
-
-static void insert(struct tlog_store *store, struct tlog_topic *topic)
-{
-    bool found;
-    size_t at = find_name(store, topic->name, &found);
-    memmove(store->topics + at + 1, store->topics + at, (store->topic_count - at) * sizeof *store->topics);
-    store->topics[at] = topic;
-    store->topic_count++;
-}
-
-static void take_out(struct tlog_store *store, struct tlog_topic *topic)
-{
-    bool found;
-    size_t at = find_name(store, topic->name, &found);
-    store->topic_count--;
-    memmove(store->topics + at, store->topics + at + 1, (store->topic_count - at) * sizeof *store->topics);
-}
-
-int tlog_store_place(struct tlog_store *store, struct tlog_topic *topic)
-{
-    pthread_mutex_lock(&store->lock);
-    struct tlog_topic **grown = realloc(store->topics, (store->topic_count + 1) * sizeof *grown);
-    if (grown) {
-        store->topics = grown;
-        insert(store, topic);
-    }
-    pthread_mutex_unlock(&store->lock);
-    return grown ? 0 : -ENOMEM;
-}
-
-/* ---- creating ---- */
-
 /* Makes the directory with all its files. */
 static int make_topic(struct tlog_topic *topic, unsigned partitions)
 {
@@ -325,13 +263,13 @@ static int make_topic(struct tlog_topic *topic, unsigned partitions)
     tlog_topic_dir(topic, dir);
     int r = store->io->mkdir(store->io, dir);
     if (r == 0)
-        r = write_conf(topic, dir, topic->config_text);
+        r = tlog_topic_write_conf(topic, dir, topic->config_text);
     if (r == 0)
         r = tlog_attr_write(store->io, dir, &topic->attr, 0, UINT64_MAX);
     for (unsigned i = 0; r == 0 && i < partitions; i++)
         r = make_partition(topic, i, NULL);
     if (r == 0)
-        r = tlog_store_place(store, topic);
+        r = tlog_table_add(store, topic);
     if (r < 0 && r != -EEXIST)
         tlog_tree_remove(store->io, dir);
     return r;
@@ -358,7 +296,7 @@ int tlog_topic_create(struct tlog_store *store, const char *name, unsigned parti
     tlog_topic_settle(topic);
     if (partitions == 0)
         partitions = (unsigned)tlog_topic_value(topic, TLOG_PARTITIONS);
-    r = table_has(store, name) ? -EEXIST : !topic->config_text ? -ENOMEM : 0;
+    r = tlog_table_has(store, name) ? -EEXIST : !topic->config_text ? -ENOMEM : 0;
     if (r == 0 && (int64_t)partitions > tlog_topic_value(topic, TLOG_PARTITIONS_MAX))
         r = -EINVAL;
     if (r == 0)
@@ -376,240 +314,7 @@ int tlog_topic_create(struct tlog_store *store, const char *name, unsigned parti
     return r;
 }
 
-/* ---- removing ---- */
-
-/* Marks a partition as gone and closes its files; upkeep lets go of it by itself. With p->lock. */
-static void partition_gone(struct tlog_partition *p)
-{
-    p->deleted = true;
-    for (unsigned i = 0; i < p->segment_count; i++)
-        tlog_handles_close(&p->store->handles, &p->segments[i].handle);
-}
-
-void tlog_topic_forget(struct tlog_topic *topic)
-{
-    for (unsigned i = 0; i < topic->partition_count; i++)
-        if (topic->partitions[i]) {
-            pthread_mutex_lock(&topic->partitions[i]->lock);
-            partition_gone(topic->partitions[i]);
-            pthread_mutex_unlock(&topic->partitions[i]->lock);
-        }
-}
-
-/* Moves a directory to the trash under a name that says what it was and when. */
-static int move_to_trash(struct tlog_store *store, const char *dir, const char *what)
-{
-    char trash[TLOG_NAME_BYTES], to[TLOG_NAME_BYTES];
-    snprintf(trash, sizeof trash, "%s/trash", store->path);
-    int r = store->io->mkdir(store->io, trash);
-    if (r < 0 && r != -EEXIST)
-        return r;
-    int n = snprintf(to, sizeof to, "%s/trash/%s.%" PRId64, store->path, what, store->io->realtime_ns(store->io));
-    if (n >= (int)sizeof to)
-        return -ENAMETOOLONG;
-    r = store->io->rename(store->io, dir, to);
-    if (r == 0)
-        r = store->io->sync_dir(store->io, trash);
-    return r;
-}
-
-static bool holds_records(const struct tlog_partition *p)
-{
-    return p->end > p->segments[0].pos || p->pending > 0;
-}
-
-/* With all the partitions' locks, so that nothing is appended meanwhile. */
-static int remove_locked(struct tlog_topic *topic, bool discard)
-{
-    struct tlog_store *store = topic->store;
-    char dir[TLOG_NAME_BYTES], gone[TLOG_NAME_BYTES], id[33], topics[TLOG_NAME_BYTES];
-    tlog_topic_dir(topic, dir);
-    bool records = false;
-    for (unsigned i = 0; i < topic->partition_count; i++)
-        records = records || (topic->partitions[i] && holds_records(topic->partitions[i]));
-    if (records && !discard)
-        return -ENOTEMPTY;
-    for (unsigned i = 0; records && i < topic->partition_count; i++)
-        if (topic->partitions[i])
-            tlog_writers_end(topic->partitions[i]);
-    for (unsigned i = 0; records && i < topic->partition_count; i++)
-        if (topic->partitions[i])
-            (void)tlog_entry_close(topic->partitions[i]);
-    snprintf(topics, sizeof topics, "%s/topics", store->path);
-    int r;
-    if (records) {
-        r = move_to_trash(store, dir, topic->name);
-    } else {
-        hex(topic->id, id);
-        snprintf(gone, sizeof gone, "%s/topics/.gone.%s", store->path, id);
-        r = store->io->rename(store->io, dir, gone);
-        if (r == 0)
-            tlog_tree_remove(store->io, gone);
-    }
-    if (r < 0)
-        return r;
-    (void)store->io->sync_dir(store->io, topics);
-    topic->deleted = true;
-    for (unsigned i = 0; i < topic->partition_count; i++)
-        if (topic->partitions[i])
-            partition_gone(topic->partitions[i]);
-    return 0;
-}
-
-static void lock_partitions(struct tlog_topic *topic, bool lock)
-{
-    for (unsigned i = 0; i < topic->partition_count; i++)
-        if (topic->partitions[i] && lock)
-            pthread_mutex_lock(&topic->partitions[i]->lock);
-        else if (topic->partitions[i])
-            pthread_mutex_unlock(&topic->partitions[i]->lock);
-}
-
-int tlog_topic_remove(struct tlog_topic *topic, bool discard)
-{
-    struct tlog_store *store = topic->store;
-    if (store->options.read_only || atomic_load(&store->failed))
-        return -EROFS;
-    pthread_mutex_lock(&store->admin_lock);
-    pthread_mutex_lock(&topic->lock);
-    int r = -ESTALE;
-    if (!topic->deleted) {
-        lock_partitions(topic, true);
-        r = remove_locked(topic, discard);
-        lock_partitions(topic, false);
-    }
-    pthread_mutex_unlock(&topic->lock);
-    if (r == 0) {
-        pthread_mutex_lock(&store->lock);
-        take_out(store, topic);
-        pthread_mutex_unlock(&store->lock);
-    }
-    pthread_mutex_unlock(&store->admin_lock);
-    if (r == 0)
-        tlog_topic_unref(topic); /* the table's */
-    return r;
-}
-
-static int partition_remove(struct tlog_partition *p, bool discard)
-{
-    struct tlog_topic *topic = p->topic;
-    char dir[TLOG_NAME_BYTES], topic_dir[TLOG_NAME_BYTES], gone[TLOG_NAME_BYTES + 16], what[512];
-    bool records = holds_records(p);
-    if (records && !discard)
-        return -EPERM;
-    tlog_writers_end(p);
-    int r = tlog_entry_close(p);
-    if (r < 0)
-        return r;
-    tlog_topic_dir(topic, topic_dir);
-    tlog_partition_dir(p, dir);
-    if (p->closed.pos > 0) {
-        r = set_end(topic, p->number, &p->closed);
-        if (r == 0)
-            r = write_removed(topic, topic_dir);
-        if (r < 0)
-            return r;
-    }
-    if (records) {
-        snprintf(what, sizeof what, "%s.%u", topic->name, p->number);
-        r = move_to_trash(p->store, dir, what);
-    } else {
-        snprintf(gone, sizeof gone, "%s/.gone.%u", topic_dir, p->number);
-        r = p->store->io->rename(p->store->io, dir, gone);
-        if (r == 0)
-            tlog_tree_remove(p->store->io, gone);
-    }
-    if (r == 0)
-        (void)p->store->io->sync_dir(p->store->io, topic_dir);
-    if (r == 0)
-        partition_gone(p);
-    return r;
-}
-
-int tlog_partition_remove(struct tlog_partition *partition, bool discard)
-{
-    struct tlog_topic *topic = partition->topic;
-    if (topic->store->options.read_only || atomic_load(&topic->store->failed))
-        return -EROFS;
-    pthread_mutex_lock(&topic->lock);
-    pthread_mutex_lock(&partition->lock);
-    int r = partition->deleted ? -ESTALE : partition_remove(partition, discard);
-    pthread_mutex_unlock(&partition->lock);
-    if (r == 0) {
-        topic->partitions[partition->number] = NULL;
-        while (topic->partition_count > 0 && !topic->partitions[topic->partition_count - 1])
-            topic->partition_count--;
-        topic->mtime_ns = tlog_store_time_ns(topic->store);
-    }
-    pthread_mutex_unlock(&topic->lock);
-    if (r == 0)
-        tlog_partition_put(partition);
-    return r;
-}
-
-int tlog_topic_rename(struct tlog_topic *topic, const char *name)
-{
-    struct tlog_store *store = topic->store;
-    char from[TLOG_NAME_BYTES], to[TLOG_NAME_BYTES];
-    int r = tlog_topic_check_name(name);
-    if (r == 0 && (store->options.read_only || atomic_load(&store->failed)))
-        r = -EROFS;
-    if (r < 0)
-        return r;
-    pthread_mutex_lock(&store->admin_lock);
-    pthread_mutex_lock(&topic->lock);
-    lock_partitions(topic, true);
-    tlog_topic_dir(topic, from);
-    snprintf(to, sizeof to, "%s/topics/%s", store->path, name);
-    r = topic->deleted ? -ESTALE : table_has(store, name) ? -EEXIST : store->io->rename(store->io, from, to);
-    if (r == 0) {
-        pthread_mutex_lock(&store->lock);
-        take_out(store, topic);
-        snprintf(topic->name, sizeof topic->name, "%s", name);
-        insert(store, topic);
-        pthread_mutex_unlock(&store->lock);
-        atomic_store(&topic->unlisted, true);
-    }
-    lock_partitions(topic, false);
-    pthread_mutex_unlock(&topic->lock);
-    pthread_mutex_unlock(&store->admin_lock);
-    return r;
-}
-
 /* ---- looking ---- */
-
-struct tlog_topic *tlog_topic_get(struct tlog_store *store, const char *name)
-{
-    bool found;
-    pthread_mutex_lock(&store->lock);
-    size_t at = find_name(store, name, &found);
-    struct tlog_topic *topic = found ? store->topics[at] : NULL;
-    if (topic)
-        atomic_fetch_add(&topic->refs, 1);
-    pthread_mutex_unlock(&store->lock);
-    return topic;
-}
-
-int tlog_store_topics(struct tlog_store *store, struct tlog_topic ***out, size_t *count)
-{
-    pthread_mutex_lock(&store->lock);
-    struct tlog_topic **topics = malloc((store->topic_count + 1) * sizeof *topics);
-    *count = topics ? store->topic_count : 0;
-    for (size_t i = 0; i < *count; i++) {
-        topics[i] = store->topics[i];
-        atomic_fetch_add(&topics[i]->refs, 1);
-    }
-    pthread_mutex_unlock(&store->lock);
-    *out = topics;
-    return topics ? 0 : -ENOMEM;
-}
-
-void tlog_topics_free(struct tlog_topic **topics, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        tlog_topic_unref(topics[i]);
-    free(topics);
-}
 
 void tlog_topic_name(struct tlog_topic *topic, char to[256])
 {
@@ -647,101 +352,4 @@ struct tlog_partition *tlog_partition_get(struct tlog_topic *topic, unsigned num
         tlog_partition_ref(p);
     pthread_mutex_unlock(&topic->lock);
     return p;
-}
-
-/* ---- configuration and modes ---- */
-
-void tlog_topic_settle(struct tlog_topic *topic)
-{
-    for (unsigned key = 0; key < TLOG_KEYS; key++) {
-        int64_t value = tlog_config_has(&topic->config, key)          ? topic->config.values[key]
-                        : tlog_config_has(&topic->store->config, key) ? topic->store->config.values[key]
-                                                                      : tlog_key_default(key);
-        atomic_store_explicit(&topic->values[key], value, memory_order_relaxed);
-    }
-}
-
-int64_t tlog_topic_value(struct tlog_topic *topic, enum tlog_key key)
-{
-    return atomic_load_explicit(&topic->values[key], memory_order_relaxed);
-}
-
-int tlog_topic_config_text(struct tlog_topic *topic, char **out)
-{
-    pthread_mutex_lock(&topic->lock);
-    *out = strdup(topic->config_text);
-    pthread_mutex_unlock(&topic->lock);
-    return *out ? 0 : -ENOMEM;
-}
-
-/* The text and values that a change leads to. */
-int tlog_config_change(const char *old, const char *text, bool replace, char **out, struct tlog_config *config,
-                       struct tlog_error *error)
-{
-    memset(config, 0, sizeof *config);
-    int r = 0;
-    if (replace) {
-        *out = strdup(text);
-        r = *out ? 0 : -ENOMEM;
-    } else {
-        r = tlog_config_merge(old, text, out, error);
-    }
-    if (r == 0)
-        r = tlog_config_parse(*out, strlen(*out), config, error);
-    if (r < 0) {
-        free(*out);
-        *out = NULL;
-    }
-    return r;
-}
-
-int tlog_topic_config_set(struct tlog_topic *topic, const char *text, bool replace, struct tlog_error *error)
-{
-    char dir[TLOG_NAME_BYTES], *changed = NULL;
-    struct tlog_config config;
-    if (topic->store->options.read_only || atomic_load(&topic->store->failed))
-        return -EROFS;
-    pthread_mutex_lock(&topic->store->admin_lock); /* the root's values must stand still */
-    pthread_mutex_lock(&topic->lock);
-    tlog_topic_dir(topic, dir);
-    int r = topic->deleted ? -ESTALE : tlog_config_change(topic->config_text, text, replace, &changed, &config, error);
-    if (r == 0)
-        r = write_conf(topic, dir, changed);
-    if (r == 0) {
-        free(topic->config_text);
-        topic->config_text = changed;
-        topic->config = config;
-        tlog_topic_settle(topic);
-        changed = NULL;
-    }
-    pthread_mutex_unlock(&topic->lock);
-    pthread_mutex_unlock(&topic->store->admin_lock);
-    free(changed);
-    return r;
-}
-
-void tlog_topic_attr(struct tlog_topic *topic, struct tlog_attr *out)
-{
-    pthread_mutex_lock(&topic->lock);
-    *out = topic->attr;
-    pthread_mutex_unlock(&topic->lock);
-}
-
-int tlog_topic_set_attr(struct tlog_topic *topic, const struct tlog_attr *attr)
-{
-    char dir[TLOG_NAME_BYTES];
-    if (topic->store->options.read_only || atomic_load(&topic->store->failed))
-        return -EROFS;
-    pthread_mutex_lock(&topic->lock);
-    tlog_topic_dir(topic, dir);
-    int r = topic->deleted ? -ESTALE : 0;
-    for (unsigned i = 0; r == 0 && i < topic->partition_count; i++) /* theirs must not change with it */
-        if (topic->partitions[i])
-            r = tlog_partition_keep_attr(topic->partitions[i]);
-    if (r == 0)
-        r = tlog_attr_write(topic->store->io, dir, attr, 0, UINT64_MAX);
-    if (r == 0)
-        topic->attr = *attr;
-    pthread_mutex_unlock(&topic->lock);
-    return r;
 }

@@ -36,13 +36,22 @@ void tlog_topic_settle(struct tlog_topic *topic);
 /* 0, -EINVAL, -ENAMETOOLONG. */
 int tlog_topic_check_name(const char *name);
 
-/* Puts a topic into the store's table, which takes the caller's reference. */
-int tlog_store_place(struct tlog_store *store, struct tlog_topic *topic);
+/* The store's table of topics. Adding takes the caller's reference, removing leaves it to the caller. */
+int tlog_table_add(struct tlog_store *store, struct tlog_topic *topic);
+void tlog_table_remove(struct tlog_store *store, struct tlog_topic *topic);
+void tlog_table_rename(struct tlog_store *store, struct tlog_topic *topic, const char *name);
+bool tlog_table_has(struct tlog_store *store, const char *name);
 /* Marks all its partitions as gone: the topic could not be made. */
 void tlog_topic_forget(struct tlog_topic *topic);
 /* What a change of configuration leads to: `*out` the text, to be freed, and its values. */
 int tlog_config_change(const char *old, const char *text, bool replace, char **out, struct tlog_config *config,
                        struct tlog_error *error);
+
+/* topic.conf with `text` for the configuration; the ends of removed partitions. With topic->lock. */
+int tlog_topic_write_conf(const struct tlog_topic *topic, const char *dir, const char *text);
+int tlog_topic_write_removed(struct tlog_topic *topic, const char *dir);
+int tlog_topic_set_end(struct tlog_topic *topic, unsigned number, const struct tlog_point *end);
+void tlog_topic_hex(const uint8_t id[16], char to[33]);
 
 /* The small files: attr and removed. */
 int tlog_attr_read(const struct tlog_io *io, const char *dir, struct tlog_attr *attr, int64_t *mtime_ns,

@@ -99,29 +99,43 @@ static bool skip_entry(struct tlog_scan *scan)
     return true;
 }
 
-static int scan_segment(struct verify *v, const struct segment *segment, struct tlog_scan *scan, const char *name)
+/* Whether what follows was never told durable, so that recovery cuts it or takes it from the journal: past what
+ * was synced, and nothing good after it, or an entry alone whose data had not arrived. */
+static bool was_cut_short(const struct verify *v, const struct segment *segment, const struct tlog_scan *scan)
 {
     const struct tlog_checkpoint_row *row =
         tlog_checkpoint_find(&v->checkpoint, segment->topic->id, segment->partition);
+    if (row && scan->at.pos < row->synced)
+        return false;
+    struct tlog_scan after = *scan;
+    after.each = NULL;
+    uint64_t good = 0;
+    while (good == 0 && skip_entry(&after)) {
+        uint64_t from = after.at.pos;
+        (void)tlog_scan_run(&after, NULL);
+        good = after.at.pos - from;
+    }
+    bool alone = scan->idx_foff + 2 * TLOG_ENTRY_BYTES > scan->idx_bytes;
+    return good == 0 && (alone || (v->other_boot && row));
+}
+
+static int scan_segment(struct verify *v, const struct segment *segment, struct tlog_scan *scan, const char *name)
+{
     scan->check_data = true;
     scan->each = count_entry;
     scan->arg = v;
     for (;;) {
         struct tlog_error error = {0};
         int r = tlog_scan_run(scan, &error);
+        uint64_t end = scan->at.pos - scan->segment_pos;
+        if (r == 0 && !segment->last && scan->log_bytes > end)
+            damage(v, "%s.log: %" PRIu64 " bytes past its last entry", name, scan->log_bytes - end);
         if (r == 0)
             return segment->last ? count_tail(v, segment, scan) : 0;
         if (r != -EBADMSG)
             return r;
-        struct tlog_entry entry;
-        uint64_t number = (scan->idx_foff - TLOG_INDEX_HEADER_BYTES) / TLOG_ENTRY_BYTES;
-        bool cut_short = segment->last && number + 1 == tlog_scan_entries(scan) &&
-                         tlog_scan_entry(scan, number, &entry) == 0 && entry.pos == scan->at.pos &&
-                         entry.pos - scan->segment_pos + entry.length_bytes > scan->log_bytes;
-        bool unsynced = v->other_boot && (!row || scan->at.pos >= row->synced);
-        if (unsynced || (cut_short && (!row || scan->at.pos >= row->synced))) {
-            /* Never told durable: recovery will cut it, or take it from the journal. */
-            v->out->torn_bytes += scan->log_bytes - (scan->at.pos - scan->segment_pos);
+        if (segment->last && was_cut_short(v, segment, scan)) {
+            v->out->torn_bytes += scan->log_bytes - end;
             return 0;
         }
         damage(v, "%s.idx: %s", name, error.text);

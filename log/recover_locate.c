@@ -1,0 +1,176 @@
+/* Recovery of one partition: finding where its log ends, in each of the three cases. */
+#include "log/recover_state.h"
+
+#include <errno.h>
+
+enum { TAIL_ENTRIES = 64 };
+
+static void stand(struct tlog_recovering *s, unsigned i, const struct tlog_scan *scan)
+{
+    s->at = scan->at;
+    s->segment = i;
+    s->idx_bytes = scan->idx_foff;
+}
+
+static int tell_progress(void *arg, const struct tlog_entry *entry)
+{
+    struct tlog_recover *recover = arg;
+    const struct tlog_options *options = &recover->store->options;
+    uint64_t before = recover->done_bytes >> 24;
+    recover->done_bytes += entry->length_bytes;
+    if (options->progress && recover->done_bytes >> 24 != before)
+        options->progress(options->arg, recover->done_bytes,
+                          recover->total_bytes > recover->done_bytes ? recover->total_bytes : recover->done_bytes);
+    return 0;
+}
+
+int tlog_recover_trust(struct tlog_recovering *s)
+{
+    unsigned last = s->p->segment_count - 1;
+    struct tlog_scan scan;
+    int r = tlog_recover_open_scan(s, last, &scan, NULL);
+    if (r == 0)
+        r = tlog_scan_tail(&scan, 1);
+    if (r < 0)
+        return r;
+    scan.check_data = true;
+    r = tlog_scan_run(&scan, NULL);
+    s->index_tail = r == 0;
+    if (r == -EBADMSG) {
+        /* An entry whose data was not written yet when the daemon was killed: nobody was answered. */
+        struct tlog_entry entry;
+        r = tlog_scan_entry(&scan, (scan.idx_foff - TLOG_INDEX_HEADER_BYTES) / TLOG_ENTRY_BYTES, &entry);
+        if (r == 0 && entry.pos - scan.segment_pos + entry.length_bytes <= scan.log_bytes)
+            r = -EBADMSG;
+    }
+    if (r == 0)
+        stand(s, last, &scan);
+    return r;
+}
+
+/* Goes on verifying from the scan over this and the later segments as far as it holds. */
+static int verify_on(struct tlog_recovering *s, unsigned i, struct tlog_scan *scan)
+{
+    struct tlog_recover *recover = s->recover;
+    for (;;) {
+        scan->check_data = true;
+        if (recover) {
+            scan->each = tell_progress;
+            scan->arg = recover;
+            recover->total_bytes += scan->log_bytes - (scan->at.pos - scan->segment_pos);
+        }
+        int r = tlog_scan_run(scan, NULL);
+        stand(s, i, scan);
+        if (r < 0 && r != -EBADMSG)
+            return r;
+        if (r == -EBADMSG || ++i >= s->p->segment_count || s->p->segments[i].pos != s->at.pos)
+            return 0;
+        struct tlog_scan next;
+        r = tlog_recover_open_scan(s, i, &next, NULL);
+        if (r < 0 && r != -EBADMSG && r != -ENOENT)
+            return r;
+        if (r < 0 || next.at.seq != s->at.seq || next.at.chain != s->at.chain)
+            return 0;
+        next.at.epoch = s->at.epoch;
+        next.at.leader = s->at.leader;
+        *scan = next;
+    }
+}
+
+/* Another boot: verified from `synced` on. */
+static int verify(struct tlog_recovering *s, uint64_t synced)
+{
+    struct tlog_scan scan;
+    unsigned i = tlog_segment_find(s->p, synced > s->p->segments[0].pos ? synced : s->p->segments[0].pos);
+    int r = tlog_recover_open_scan(s, i, &scan, NULL);
+    if (r == 0 && synced > s->p->segments[i].pos && tlog_scan_seek(&scan, synced) < 0)
+        r = tlog_recover_open_scan(s, i, &scan, NULL);
+    return r < 0 ? r : verify_on(s, i, &scan);
+}
+
+/* A copy: the last segment's last entries; the whole of it when those do not hold. */
+static int verify_tail(struct tlog_recovering *s)
+{
+    struct tlog_scan scan;
+    unsigned last = s->p->segment_count - 1;
+    int r = tlog_recover_open_scan(s, last, &scan, NULL);
+    if (r == 0)
+        r = tlog_scan_tail(&scan, TAIL_ENTRIES);
+    if (r == 0)
+        r = verify_on(s, last, &scan);
+    struct tlog_scan again = scan;
+    if (r == 0 && scan.idx_foff < scan.idx_bytes / TLOG_ENTRY_BYTES * TLOG_ENTRY_BYTES) {
+        r = tlog_recover_open_scan(s, last, &again, NULL);
+        if (r == 0)
+            r = verify_on(s, last, &again);
+    }
+    return r;
+}
+
+bool tlog_recover_known_files(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
+{
+    char path[TLOG_NAME_BYTES];
+    struct tlog_io_stat log, idx;
+    uint64_t pos = tlog_active(s->p)->pos;
+    tlog_recover_file_name(s, pos, ".log", path);
+    if (s->io->stat_path(s->io, path, &log) < 0)
+        return false;
+    tlog_recover_file_name(s, pos, ".idx", path);
+    if (s->io->stat_path(s->io, path, &idx) < 0)
+        return false;
+    if (row && row->segment_pos == pos && row->log_inode == log.inode && row->idx_inode == idx.inode)
+        return true;
+    size_t count;
+    struct tlog_replayed *records = tlog_recover_records(s->recover, s->p, &count);
+    for (size_t i = 0; i < count; i++)
+        if (records[i].type == TLOG_JOURNAL_FILES && records[i].body_bytes >= 24 &&
+            tlog_get_u64(records[i].body) == pos && tlog_get_u64(records[i].body + 8) == log.inode &&
+            tlog_get_u64(records[i].body + 16) == idx.inode)
+            return true;
+    return false;
+}
+
+bool tlog_recover_replaced(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
+{
+    char path[TLOG_NAME_BYTES];
+    struct tlog_io_stat st;
+    tlog_recover_file_name(s, row->segment_pos, ".log", path);
+    return s->io->stat_path(s->io, path, &st) == 0 && st.inode != row->log_inode;
+}
+
+void tlog_recover_find_holes(struct tlog_recovering *s)
+{
+    for (unsigned i = 0; i + 1 < s->p->segment_count; i++) {
+        uint64_t end = s->p->segments[i].pos + tlog_recover_size_of(s, s->p->segments[i].pos, ".log");
+        if (end < s->p->segments[i + 1].pos && s->p->segments[i + 1].pos <= s->at.pos) {
+            tlog_recover_note(s, "bytes are missing from", end, " on: a hole between segments");
+            s->p->damaged = true;
+        }
+    }
+}
+
+/* Where the log ends, by the case it is. */
+int tlog_recover_locate(struct tlog_recovering *s, const struct tlog_checkpoint_row *row, bool trusted)
+{
+    uint64_t synced = row ? row->synced : s->p->segments[0].pos;
+    int r = -EBADMSG;
+    if (trusted)
+        r = tlog_recover_trust(s);
+    if (r == -EBADMSG)
+        r = s->recover && s->recover->copied ? verify_tail(s) : verify(s, synced);
+    if (r != -EBADMSG && r != -ENOENT)
+        return r;
+    /* An index that is missing, or whose header is not one, where bytes were known to be. */
+    unsigned i = tlog_segment_find(s->p, synced > s->p->segments[0].pos ? synced : s->p->segments[0].pos);
+    if (s->recover && s->recover->copied)
+        i = s->p->segment_count - 1;
+    if (s->raw || !s->recover || !tlog_recover_has_file(s, s->p->segments[i].pos, ".log")) {
+        tlog_recover_note(s, "the index of segment", s->p->segments[i].pos, " is missing or damaged");
+        s->p->damaged = true;
+        s->at = (struct tlog_point){.pos = s->p->segments[i].pos};
+        s->segment = i;
+        return 0;
+    }
+    tlog_recover_close_segment(s, i);
+    return tlog_recover_index_anew(s, i);
+}

@@ -1,0 +1,139 @@
+/* Recovery of one partition: putting in what the journal holds, appends and unfinished lines. */
+#include "log/recover_state.h"
+
+#include <errno.h>
+
+/* Makes a segment begin at s->at. */
+static int roll(struct tlog_recovering *s)
+{
+    struct tlog_handle *handle;
+    int r = tlog_active_open(s->p, &handle);
+    if (r == 0)
+        r = s->io->truncate(s->io, handle->log_fd, s->at.pos - tlog_active(s->p)->pos);
+    if (r == 0)
+        r = s->io->truncate(s->io, handle->idx_fd, s->idx_bytes);
+    if (r < 0)
+        return r;
+    handle->dirty = true;
+    s->p->closed = s->at;
+    r = tlog_segment_make(s->p);
+    s->idx_bytes = TLOG_INDEX_HEADER_BYTES;
+    s->segment = s->p->segment_count - 1;
+    return r;
+}
+
+static int replay_entry(struct tlog_recovering *s, const struct tlog_entry *entry, const uint8_t *data)
+{
+    struct tlog_handle *handle;
+    uint8_t bytes[TLOG_ENTRY_BYTES];
+    if (entry->pos + entry->length_bytes <= s->at.pos && entry->length_bytes > 0)
+        return 0;
+    if (!tlog_entry_follows(entry, s->at.pos, s->at.seq, s->at.time_ns) ||
+        tlog_entry_chain(entry, tlog_hash(data, entry->length_bytes, s->at.chain)) != entry->chain)
+        return -EBADMSG;
+    int r = tlog_recover_drop_segments(s, s->segment + 1);
+    if (r == 0 && (entry->flags & TLOG_ENTRY_ROLL) && s->at.pos != tlog_active(s->p)->pos)
+        r = roll(s);
+    if (r == 0)
+        r = tlog_active_open(s->p, &handle);
+    if (r < 0)
+        return r;
+    struct iovec part = {(void *)(uintptr_t)data, entry->length_bytes};
+    tlog_entry_encode(bytes, entry);
+    struct iovec index = {bytes, sizeof bytes};
+    r = entry->length_bytes > 0 ? s->io->pwritev(s->io, handle->log_fd, &part, 1, s->at.pos - tlog_active(s->p)->pos)
+                                : 0;
+    if (r == 0)
+        r = s->io->pwritev(s->io, handle->idx_fd, &index, 1, s->idx_bytes);
+    handle->dirty = true;
+    if (r < 0)
+        return r;
+    s->idx_bytes += TLOG_ENTRY_BYTES;
+    s->at = (struct tlog_point){entry->pos + entry->length_bytes,
+                                entry->seq + entry->records,
+                                entry->chain,
+                                entry->time_ns,
+                                entry->epoch,
+                                entry->leader};
+    s->p->store->recovery.replayed_bytes += entry->length_bytes;
+    s->changed = true;
+    return 0;
+}
+
+int tlog_recover_replay(struct tlog_recovering *s)
+{
+    size_t count;
+    struct tlog_replayed *records = tlog_recover_records(s->recover, s->p, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct tlog_replayed *record = &records[i];
+        if (record->type != TLOG_JOURNAL_APPEND || record->body_bytes < 16)
+            continue;
+        uint64_t entries = tlog_get_u32(record->body + 8), data = 16 + entries * TLOG_ENTRY_BYTES;
+        for (uint64_t k = 0; k < entries && data <= record->body_bytes; k++) {
+            struct tlog_entry entry;
+            tlog_entry_decode(&entry, record->body + 16 + k * TLOG_ENTRY_BYTES);
+            if (entry.length_bytes > record->body_bytes - data)
+                break;
+            int r = replay_entry(s, &entry, record->body + data);
+            data += entry.length_bytes;
+            if (r == -EBADMSG) {
+                tlog_recover_note(s, "the journal goes on at", entry.pos,
+                                  ", past what the log holds: bytes are missing");
+                s->p->damaged = true;
+                return 0;
+            }
+            if (r < 0)
+                return r;
+        }
+    }
+    return 0;
+}
+
+/* Whether an entry past `pos` says that it ended this rest. */
+static int has_ended(struct tlog_partition *p, const struct tlog_left_rest *rest)
+{
+    uint64_t from = rest->pos < p->segments[0].pos ? p->segments[0].pos : rest->pos;
+    for (unsigned i = tlog_segment_find(p, from); i < p->segment_count; i++) {
+        struct tlog_handle *handle;
+        struct tlog_scan scan;
+        int r = tlog_segment_open(p, i, &handle);
+        if (r == 0)
+            r = tlog_scan_open(&scan, p->store->io, handle->log_fd, handle->idx_fd, p->segments[i].pos, NULL, NULL);
+        if (r < 0)
+            return r;
+        (void)tlog_scan_seek(&scan, from);
+        for (uint64_t n = (scan.idx_foff - TLOG_INDEX_HEADER_BYTES) / TLOG_ENTRY_BYTES; n < tlog_scan_entries(&scan);
+             n++) {
+            struct tlog_entry entry;
+            r = tlog_scan_entry(&scan, n, &entry);
+            if (r < 0)
+                return r;
+            if (entry.producer == rest->producer && entry.producer_seq == rest->producer_seq)
+                return 1;
+        }
+    }
+    return 0;
+}
+
+int tlog_partition_end_rest(struct tlog_partition *p, const struct tlog_left_rest *rest)
+{
+    int r = tlog_partition_refuses(p);
+    if (r < 0)
+        return p->damaged ? 0 : r;
+    r = has_ended(p, rest);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    struct iovec parts[] = {{rest->data, rest->bytes}, {(void *)(uintptr_t) "\n", 1}};
+    struct tlog_append append = {.parts = parts,
+                                 .count = 2,
+                                 .bytes = rest->bytes + 1,
+                                 .records = 1,
+                                 .producer = rest->producer,
+                                 .producer_seq = rest->producer_seq,
+                                 .own_entry = true,
+                                 .no_roll = true};
+    r = tlog_append_locked(p, &append);
+    if (r == 0)
+        tlog_partition_needs(p, 1);
+    return r < 0 ? r : 1;
+}

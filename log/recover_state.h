@@ -1,0 +1,56 @@
+/* One partition while it is recovered: shared by the recover_*.c files and nobody else. All of it happens with
+ * the partition's lock, before the store is in service. */
+#ifndef TLOG_RECOVER_STATE_H
+#define TLOG_RECOVER_STATE_H
+
+#include "log/recover.h"
+
+struct tlog_recovering {
+    struct tlog_recover *recover; /* NULL when only looking */
+    struct tlog_partition *p;
+    const struct tlog_io *io;
+    char dir[TLOG_NAME_BYTES];
+    bool failed_marker, raw, changed;
+    struct tlog_point at; /* where the log ends, as found so far */
+    unsigned segment;     /* the one that it stands in */
+    uint64_t idx_bytes;   /* of its index */
+    bool index_tail;      /* whole lines past `at` count */
+};
+
+/* Tells "TOPIC/N: BEFORE number AFTER". */
+void tlog_recover_note(struct tlog_recovering *s, const char *before, uint64_t number, const char *after);
+/* The files of the segment at `pos`: "….log", "….idx". */
+void tlog_recover_file_name(struct tlog_recovering *s, uint64_t pos, const char *suffix, char to[TLOG_NAME_BYTES]);
+uint64_t tlog_recover_size_of(struct tlog_recovering *s, uint64_t pos, const char *suffix);
+bool tlog_recover_has_file(struct tlog_recovering *s, uint64_t pos, const char *suffix);
+void tlog_recover_close_segment(struct tlog_recovering *s, unsigned i);
+/* tlog_scan_open on segment i; learns its first seq. */
+int tlog_recover_open_scan(struct tlog_recovering *s, unsigned i, struct tlog_scan *scan, struct tlog_error *error);
+
+/* recover_locate.c. Sets `at`, or marks the partition as damaged. */
+int tlog_recover_locate(struct tlog_recovering *s, const struct tlog_checkpoint_row *row, bool trusted);
+/* The same boot: the last entry is looked at, the rest believed. -EBADMSG: not to be believed after all. */
+int tlog_recover_trust(struct tlog_recovering *s);
+/* Whether the last segment's files are those that this boot has written. */
+bool tlog_recover_known_files(struct tlog_recovering *s, const struct tlog_checkpoint_row *row);
+/* Whether the checkpoint speaks of other files: somebody put a copy in their place. */
+bool tlog_recover_replaced(struct tlog_recovering *s, const struct tlog_checkpoint_row *row);
+/* Holes cannot be repaired here: they are told, and nothing is added behind them. */
+void tlog_recover_find_holes(struct tlog_recovering *s);
+
+/* recover_index.c. Indexes the whole lines of segment i past `at`. */
+int tlog_recover_index_lines(struct tlog_recovering *s, unsigned i);
+/* The index of segment i is gone, its bytes are there: its lines are indexed anew, under a new epoch. */
+int tlog_recover_index_anew(struct tlog_recovering *s, unsigned i);
+
+/* recover_replay.c. Puts in the appends that the journal holds past `at`. */
+int tlog_recover_replay(struct tlog_recovering *s);
+
+/* recover_cut.c. Takes segments `from` and later out of the log, and keeps their bytes. */
+int tlog_recover_drop_segments(struct tlog_recovering *s, unsigned from);
+/* Cuts the active segment's files to what counts, and keeps the bytes. */
+int tlog_recover_cut(struct tlog_recovering *s);
+/* After a failed fsync: writes what was not known durable into fresh files. */
+int tlog_recover_rewrite(struct tlog_recovering *s, uint64_t synced);
+
+#endif

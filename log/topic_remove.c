@@ -1,0 +1,198 @@
+/* Removing topics and partitions, and renaming topics. What holds records goes to the trash. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "log/store.h"
+
+/* Marks a partition as gone and closes its files; upkeep lets go of it by itself. With p->lock. */
+static void partition_gone(struct tlog_partition *p)
+{
+    p->deleted = true;
+    for (unsigned i = 0; i < p->segment_count; i++)
+        tlog_handles_close(&p->store->handles, &p->segments[i].handle);
+}
+
+void tlog_topic_forget(struct tlog_topic *topic)
+{
+    for (unsigned i = 0; i < topic->partition_count; i++)
+        if (topic->partitions[i]) {
+            pthread_mutex_lock(&topic->partitions[i]->lock);
+            partition_gone(topic->partitions[i]);
+            pthread_mutex_unlock(&topic->partitions[i]->lock);
+        }
+}
+
+/* Moves a directory to the trash under a name that says what it was and when. */
+static int move_to_trash(struct tlog_store *store, const char *dir, const char *what)
+{
+    char trash[TLOG_NAME_BYTES], to[TLOG_NAME_BYTES];
+    snprintf(trash, sizeof trash, "%s/trash", store->path);
+    int r = store->io->mkdir(store->io, trash);
+    if (r < 0 && r != -EEXIST)
+        return r;
+    int n = snprintf(to, sizeof to, "%s/trash/%s.%" PRId64, store->path, what, store->io->realtime_ns(store->io));
+    if (n >= (int)sizeof to)
+        return -ENAMETOOLONG;
+    r = store->io->rename(store->io, dir, to);
+    if (r == 0)
+        r = store->io->sync_dir(store->io, trash);
+    return r;
+}
+
+static bool holds_records(const struct tlog_partition *p)
+{
+    return p->end > p->segments[0].pos || p->pending > 0;
+}
+
+/* With all the partitions' locks, so that nothing is appended meanwhile. */
+static int remove_locked(struct tlog_topic *topic, bool discard)
+{
+    struct tlog_store *store = topic->store;
+    char dir[TLOG_NAME_BYTES], gone[TLOG_NAME_BYTES], id[33], topics[TLOG_NAME_BYTES];
+    tlog_topic_dir(topic, dir);
+    bool records = false;
+    for (unsigned i = 0; i < topic->partition_count; i++)
+        records = records || (topic->partitions[i] && holds_records(topic->partitions[i]));
+    if (records && !discard)
+        return -ENOTEMPTY;
+    for (unsigned i = 0; records && i < topic->partition_count; i++)
+        if (topic->partitions[i])
+            tlog_writers_end(topic->partitions[i]);
+    for (unsigned i = 0; records && i < topic->partition_count; i++)
+        if (topic->partitions[i])
+            (void)tlog_entry_close(topic->partitions[i]);
+    snprintf(topics, sizeof topics, "%s/topics", store->path);
+    int r;
+    if (records) {
+        r = move_to_trash(store, dir, topic->name);
+    } else {
+        tlog_topic_hex(topic->id, id);
+        snprintf(gone, sizeof gone, "%s/topics/.gone.%s", store->path, id);
+        r = store->io->rename(store->io, dir, gone);
+        if (r == 0)
+            tlog_tree_remove(store->io, gone);
+    }
+    if (r < 0)
+        return r;
+    (void)store->io->sync_dir(store->io, topics);
+    topic->deleted = true;
+    for (unsigned i = 0; i < topic->partition_count; i++)
+        if (topic->partitions[i])
+            partition_gone(topic->partitions[i]);
+    return 0;
+}
+
+static void lock_partitions(struct tlog_topic *topic, bool lock)
+{
+    for (unsigned i = 0; i < topic->partition_count; i++)
+        if (topic->partitions[i] && lock)
+            pthread_mutex_lock(&topic->partitions[i]->lock);
+        else if (topic->partitions[i])
+            pthread_mutex_unlock(&topic->partitions[i]->lock);
+}
+
+int tlog_topic_remove(struct tlog_topic *topic, bool discard)
+{
+    struct tlog_store *store = topic->store;
+    if (store->options.read_only || atomic_load(&store->failed))
+        return -EROFS;
+    pthread_mutex_lock(&store->admin_lock);
+    pthread_mutex_lock(&topic->lock);
+    int r = -ESTALE;
+    if (!topic->deleted) {
+        lock_partitions(topic, true);
+        r = remove_locked(topic, discard);
+        lock_partitions(topic, false);
+    }
+    pthread_mutex_unlock(&topic->lock);
+    if (r == 0) {
+        tlog_table_remove(store, topic);
+    }
+    pthread_mutex_unlock(&store->admin_lock);
+    if (r == 0)
+        tlog_topic_unref(topic); /* the table's */
+    return r;
+}
+
+static int partition_remove(struct tlog_partition *p, bool discard)
+{
+    struct tlog_topic *topic = p->topic;
+    char dir[TLOG_NAME_BYTES], topic_dir[TLOG_NAME_BYTES], gone[TLOG_NAME_BYTES + 16], what[512];
+    bool records = holds_records(p);
+    if (records && !discard)
+        return -EPERM;
+    tlog_writers_end(p);
+    int r = tlog_entry_close(p);
+    if (r < 0)
+        return r;
+    tlog_topic_dir(topic, topic_dir);
+    tlog_partition_dir(p, dir);
+    if (p->closed.pos > 0) {
+        r = tlog_topic_set_end(topic, p->number, &p->closed);
+        if (r == 0)
+            r = tlog_topic_write_removed(topic, topic_dir);
+        if (r < 0)
+            return r;
+    }
+    if (records) {
+        snprintf(what, sizeof what, "%s.%u", topic->name, p->number);
+        r = move_to_trash(p->store, dir, what);
+    } else {
+        snprintf(gone, sizeof gone, "%s/.gone.%u", topic_dir, p->number);
+        r = p->store->io->rename(p->store->io, dir, gone);
+        if (r == 0)
+            tlog_tree_remove(p->store->io, gone);
+    }
+    if (r == 0)
+        (void)p->store->io->sync_dir(p->store->io, topic_dir);
+    if (r == 0)
+        partition_gone(p);
+    return r;
+}
+
+int tlog_partition_remove(struct tlog_partition *partition, bool discard)
+{
+    struct tlog_topic *topic = partition->topic;
+    if (topic->store->options.read_only || atomic_load(&topic->store->failed))
+        return -EROFS;
+    pthread_mutex_lock(&topic->lock);
+    pthread_mutex_lock(&partition->lock);
+    int r = partition->deleted ? -ESTALE : partition_remove(partition, discard);
+    pthread_mutex_unlock(&partition->lock);
+    if (r == 0) {
+        topic->partitions[partition->number] = NULL;
+        while (topic->partition_count > 0 && !topic->partitions[topic->partition_count - 1])
+            topic->partition_count--;
+        topic->mtime_ns = tlog_store_time_ns(topic->store);
+    }
+    pthread_mutex_unlock(&topic->lock);
+    if (r == 0)
+        tlog_partition_put(partition);
+    return r;
+}
+
+int tlog_topic_rename(struct tlog_topic *topic, const char *name)
+{
+    struct tlog_store *store = topic->store;
+    char from[TLOG_NAME_BYTES], to[TLOG_NAME_BYTES];
+    int r = tlog_topic_check_name(name);
+    if (r == 0 && (store->options.read_only || atomic_load(&store->failed)))
+        r = -EROFS;
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&store->admin_lock);
+    pthread_mutex_lock(&topic->lock);
+    lock_partitions(topic, true);
+    tlog_topic_dir(topic, from);
+    snprintf(to, sizeof to, "%s/topics/%s", store->path, name);
+    r = topic->deleted ? -ESTALE : tlog_table_has(store, name) ? -EEXIST : store->io->rename(store->io, from, to);
+    if (r == 0) {
+        tlog_table_rename(store, topic, name);
+        atomic_store(&topic->unlisted, true);
+    }
+    lock_partitions(topic, false);
+    pthread_mutex_unlock(&topic->lock);
+    pthread_mutex_unlock(&store->admin_lock);
+    return r;
+}
