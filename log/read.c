@@ -155,10 +155,10 @@ static bool before(const struct tlog_entry *entry, enum by by, uint64_t value)
     return entry->pos + entry->length_bytes <= value;
 }
 
-/* The first entry of the scan that is not before `value`: its number, or the count when there is none. */
-static int find_entry(struct tlog_scan *scan, enum by by, uint64_t value, uint64_t *number, struct tlog_entry *out)
+/* The first entry of the scan with records that is not before `value`; *out is left alone when there is none. */
+static int find_entry(struct tlog_scan *scan, enum by by, uint64_t value, struct tlog_entry *out)
 {
-    uint64_t low = 0, high = tlog_scan_entries(scan);
+    uint64_t low = 0, high = tlog_scan_entries(scan), end = high;
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
         struct tlog_entry entry;
@@ -172,7 +172,11 @@ static int find_entry(struct tlog_scan *scan, enum by by, uint64_t value, uint64
             *out = entry;
         }
     }
-    *number = low;
+    while (low < end && out->length_bytes == 0 && ++low < end) { /* an epoch's beginning has none */
+        int r = tlog_scan_entry(scan, low, out);
+        if (r < 0)
+            return r;
+    }
     return 0;
 }
 
@@ -181,7 +185,6 @@ static int find(struct tlog_partition *p, enum by by, uint64_t value, struct tlo
 {
     unsigned low = 0, high = p->segment_count;
     struct tlog_scan scan;
-    uint64_t number;
     out->length_bytes = 0;
     while (low < high) { /* the first segment whose last entry is not before it */
         unsigned middle = low + (high - low) / 2;
@@ -192,14 +195,17 @@ static int find(struct tlog_partition *p, enum by by, uint64_t value, struct tlo
             r = tlog_scan_entry(&scan, entries - 1, &last);
         if (r < 0)
             return r;
-        if (entries == 0 || before(&last, by, value))
+        if (entries > 0 && before(&last, by, value)) /* only the last segment can have none */
             low = middle + 1;
         else
             high = middle;
     }
     if (low < p->segment_count) {
         int r = scan_segment(p, low, &scan);
-        return r < 0 ? r : find_entry(&scan, by, value, &number, out);
+        if (r == 0)
+            r = find_entry(&scan, by, value, out);
+        if (r < 0 || out->length_bytes > 0)
+            return r;
     }
     if (p->open && p->open->entry.length_bytes > 0 && !before(&p->open->entry, by, value))
         *out = p->open->entry;

@@ -55,8 +55,8 @@ static uint32_t count_lines(const uint8_t *data, size_t bytes, size_t *whole)
     return lines;
 }
 
-/* Indexes the whole lines of segment i past `at`, in entries of about a MiB. */
-int tlog_recover_index_lines(struct tlog_recovering *s, unsigned i)
+/* In entries of about a MiB. */
+int tlog_recover_index_lines(struct tlog_recovering *s, unsigned i, uint64_t limit)
 {
     struct tlog_handle *handle;
     struct tlog_io_stat st;
@@ -67,15 +67,16 @@ int tlog_recover_index_lines(struct tlog_recovering *s, unsigned i)
     uint8_t *data = NULL;
     while (r == 0) {
         uint64_t foff = s->at.pos - s->p->segments[i].pos;
-        if (foff >= st.size_bytes)
+        if (foff >= st.size_bytes || s->at.pos >= limit)
             break;
+        size_t wanted = limit - s->at.pos < room ? (size_t)(limit - s->at.pos) : room;
         uint8_t *grown = realloc(data, room);
         if (!grown) {
             r = -ENOMEM;
             break;
         }
         data = grown;
-        ssize_t n = s->io->pread(s->io, handle->log_fd, data, room, foff);
+        ssize_t n = s->io->pread(s->io, handle->log_fd, data, wanted, foff);
         size_t whole = 0;
         uint32_t lines = n > 0 ? count_lines(data, (size_t)n, &whole) : 0;
         if (n < 0)
@@ -119,7 +120,7 @@ static int write_header(struct tlog_recovering *s, uint64_t pos, const struct tl
     return r;
 }
 
-int tlog_recover_index_anew(struct tlog_recovering *s, unsigned i)
+int tlog_recover_index_anew(struct tlog_recovering *s, unsigned i, uint64_t limit)
 {
     struct tlog_point at = {.chain = tlog_root_chain(s->p->topic->id, s->p->number)};
     struct tlog_scan scan;
@@ -146,7 +147,7 @@ int tlog_recover_index_anew(struct tlog_recovering *s, unsigned i)
                                .flags = TLOG_ENTRY_EPOCH};
     r = add_entry(s, i, &epoch);
     if (r == 0)
-        r = tlog_recover_index_lines(s, i);
+        r = tlog_recover_index_lines(s, i, limit);
     tlog_recover_note(s, "the index of segment", at.pos, " was lost; its lines were indexed anew");
     s->changed = true;
     return r;

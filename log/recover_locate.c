@@ -149,6 +149,18 @@ void tlog_recover_find_holes(struct tlog_recovering *s)
     }
 }
 
+/* A power cut left segment i without an index, and nothing in it was known to be durable: bytes that no chain
+ * vouches for. The log ends before it. */
+static int go_without(struct tlog_recovering *s, unsigned i)
+{
+    struct tlog_scan scan;
+    int r = tlog_recover_drop_segments(s, i);
+    if (r < 0 || i == 0)
+        return r < 0 ? r : tlog_recover_make_empty(s);
+    r = tlog_recover_open_scan(s, i - 1, &scan, NULL);
+    return r < 0 ? r : verify_on(s, i - 1, &scan);
+}
+
 /* Where the log ends, by the case it is. */
 int tlog_recover_locate(struct tlog_recovering *s, const struct tlog_checkpoint_row *row, bool trusted)
 {
@@ -162,6 +174,9 @@ int tlog_recover_locate(struct tlog_recovering *s, const struct tlog_checkpoint_
         return r;
     /* An index that is missing, or whose header is not one, where bytes were known to be. */
     unsigned i = tlog_segment_find(s->p, synced > s->p->segments[0].pos ? synced : s->p->segments[0].pos);
+    bool unplugged = s->recover && !s->recover->copied && !s->recover->same_boot;
+    if (unplugged && synced <= s->p->segments[i].pos)
+        return go_without(s, i);
     if (s->recover && s->recover->copied)
         i = s->p->segment_count - 1;
     if (s->raw || !s->recover || !tlog_recover_has_file(s, s->p->segments[i].pos, ".log")) {
@@ -172,5 +187,5 @@ int tlog_recover_locate(struct tlog_recovering *s, const struct tlog_checkpoint_
         return 0;
     }
     tlog_recover_close_segment(s, i);
-    return tlog_recover_index_anew(s, i);
+    return tlog_recover_index_anew(s, i, unplugged ? synced : UINT64_MAX);
 }

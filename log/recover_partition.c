@@ -122,13 +122,17 @@ static int drop_unmade(struct tlog_recovering *s)
     return 0;
 }
 
-static int make_empty(struct tlog_recovering *s)
+int tlog_recover_make_empty(struct tlog_recovering *s)
 {
     struct tlog_topic *topic = s->p->topic;
     struct tlog_point start = {.chain = tlog_root_chain(topic->id, s->p->number)};
     if (s->p->number < topic->ends_count && topic->ends[s->p->number].pos > 0)
         start = topic->ends[s->p->number];
-    return tlog_partition_make(s->p, &start);
+    int r = tlog_partition_make(s->p, &start);
+    s->at = start;
+    s->segment = 0;
+    s->idx_bytes = s->p->idx_bytes;
+    return r;
 }
 
 static void settle(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
@@ -165,11 +169,10 @@ int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *
     int r = list_segments(&s);
     if (r == 0)
         r = drop_unmade(&s);
-    if (r == 0 && p->segment_count == 0)
-        return make_empty(&s);
-    bool trusted = r == 0 && recover->same_boot && tlog_recover_known_files(&s, row);
+    bool empty = r == 0 && p->segment_count == 0;
+    bool trusted = r == 0 && !empty && recover->same_boot && tlog_recover_known_files(&s, row);
     if (r == 0)
-        r = tlog_recover_locate(&s, row, trusted);
+        r = empty ? tlog_recover_make_empty(&s) : tlog_recover_locate(&s, row, trusted);
     if (r == 0)
         tlog_recover_find_holes(&s);
     if (r == 0 && !p->damaged && !recover->same_boot)
@@ -177,7 +180,7 @@ int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *
     if (r == 0 && !p->damaged)
         r = tlog_recover_drop_segments(&s, s.segment + 1);
     if (r == 0 && !p->damaged && trusted && s.index_tail && !s.raw)
-        r = tlog_recover_index_lines(&s, p->segment_count - 1);
+        r = tlog_recover_index_lines(&s, p->segment_count - 1, UINT64_MAX);
     if (r == 0 && !p->damaged)
         r = tlog_recover_cut(&s);
     if (r == 0 && !p->damaged && (s.failed_marker || (row && row->failed)))
@@ -213,7 +216,7 @@ int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, 
     uint64_t idx_bytes = s.idx_bytes;
     struct tlog_point closed = s.at;
     if (r == 0 && s.index_tail && !s.raw)
-        r = tlog_recover_index_lines(&s, p->segment_count - 1);
+        r = tlog_recover_index_lines(&s, p->segment_count - 1, UINT64_MAX);
     if (r < 0) {
         tlog_error_set(error, "%s", strerror(-r));
         return r;

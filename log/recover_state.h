@@ -27,6 +27,10 @@ void tlog_recover_close_segment(struct tlog_recovering *s, unsigned i);
 /* tlog_scan_open on segment i; learns its first seq. */
 int tlog_recover_open_scan(struct tlog_recovering *s, unsigned i, struct tlog_scan *scan, struct tlog_error *error);
 
+/* No segment is there: the first is made, and stood in. What it held may be in the journal, which needs no names of
+ * files. */
+int tlog_recover_make_empty(struct tlog_recovering *s);
+
 /* recover_locate.c. Sets `at`, or marks the partition as damaged. */
 int tlog_recover_locate(struct tlog_recovering *s, const struct tlog_checkpoint_row *row, bool trusted);
 /* The same boot: the last entry is looked at, the rest believed. -EBADMSG: not to be believed after all. */
@@ -38,10 +42,11 @@ bool tlog_recover_replaced(struct tlog_recovering *s, const struct tlog_checkpoi
 /* Holes cannot be repaired here: they are told, and nothing is added behind them. */
 void tlog_recover_find_holes(struct tlog_recovering *s);
 
-/* recover_index.c. Indexes the whole lines of segment i past `at`. */
-int tlog_recover_index_lines(struct tlog_recovering *s, unsigned i);
-/* The index of segment i is gone, its bytes are there: its lines are indexed anew, under a new epoch. */
-int tlog_recover_index_anew(struct tlog_recovering *s, unsigned i);
+/* recover_index.c. Indexes the whole lines of segment i past `at` and before `limit`. */
+int tlog_recover_index_lines(struct tlog_recovering *s, unsigned i, uint64_t limit);
+/* The index of segment i is gone, its bytes are there: its lines before `limit` are indexed anew, under a new
+ * epoch. */
+int tlog_recover_index_anew(struct tlog_recovering *s, unsigned i, uint64_t limit);
 
 /* recover_replay.c. Puts in the appends that the journal holds past `at`. */
 int tlog_recover_replay(struct tlog_recovering *s);

@@ -160,6 +160,19 @@ static int any(void *arg, const char *name)
     return 1;
 }
 
+/* The store's own directory may just have been made, here or by a start that was cut short. */
+static int sync_parent(struct tlog_store *store)
+{
+    char parent[TLOG_NAME_BYTES];
+    size_t length = strlen(store->path);
+    while (length > 0 && store->path[length - 1] == '/')
+        length--;
+    while (length > 0 && store->path[length - 1] != '/')
+        length--;
+    snprintf(parent, sizeof parent, "%.*s", (int)length, store->path);
+    return store->io->sync_dir(store->io, length > 0 ? parent : ".");
+}
+
 /* Makes a store in a directory that holds nothing else. The id comes last: before it, there is none. */
 static int make_store(struct tlog_store *store, struct tlog_error *error)
 {
@@ -177,6 +190,8 @@ static int make_store(struct tlog_store *store, struct tlog_error *error)
         r = io->mkdir(io, path);
     if (r == 0 || r == -EEXIST)
         r = tlog_file_replace(io, store->path, "topicfs.conf", "", 0);
+    if (r == 0)
+        r = sync_parent(store);
     store->io->random(io, store->id, sizeof store->id);
     return r < 0 ? r : write_id(store);
 }

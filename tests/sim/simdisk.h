@@ -10,7 +10,7 @@
 #ifndef SIMDISK_H
 #define SIMDISK_H
 
-#include "io.h"
+#include "log/io.h"
 
 struct simdisk;
 

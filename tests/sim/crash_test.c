@@ -1,0 +1,128 @@
+/* Kills and power cuts at every operation: see unplug.h for what is done and model.h for what must hold. */
+#include "unplug.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static void tell(const char *name, uint64_t first, unsigned count, const struct unplug_result *sum)
+{
+    print_message("%s: seeds %" PRIu64 "..%" PRIu64 ", %" PRIu64 " operations, %" PRIu64 " recoveries, %" PRIu64
+                  " crashed in turn, %" PRIu64 " copies; %" PRIu64 " lines kept, %" PRIu64 " lost, %" PRIu64
+                  " unfinished ones ended\n",
+                  name, first, first + count - 1, sum->operations, sum->recoveries, sum->nested, sum->copies, sum->kept,
+                  sum->lost, sum->ended);
+}
+
+/* Runs the seeds and fails at the first that goes wrong. */
+static struct unplug_result run(const char *name, const struct unplug_options *options, uint64_t first, unsigned count)
+{
+    struct unplug_result result, sum = {.why = ""};
+    first = work_seeds(first, &count);
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        if (!unplug_run(seed, options, &result))
+            fail_msg("%s: %s (repeat with TOPICFS_SIM_SEED=%" PRIu64 ")", name, result.why, seed);
+        sum.operations += result.operations;
+        sum.recoveries += result.recoveries;
+        sum.nested += result.nested;
+        sum.copies += result.copies;
+        sum.kept += result.kept;
+        sum.lost += result.lost;
+        sum.ended += result.ended;
+    }
+    tell(name, first, count, &sum);
+    /* a test that met nothing proves nothing */
+    if (!getenv("TOPICFS_SIM_SEED"))
+        assert_true(sum.recoveries > 100 && sum.kept > 1000 && sum.lost > 0 && sum.ended > 0);
+    return sum;
+}
+
+static void appends_survive(void **state)
+{
+    (void)state;
+    run("appends", &(struct unplug_options){.steps = 150, .cuts = 2, .more_percent = 3}, 1, 4);
+}
+
+static void changes_of_topics_survive(void **state)
+{
+    (void)state;
+    run("topics", &(struct unplug_options){.steps = 120, .cuts = 2, .more_percent = 3, .topics = true}, 101, 3);
+}
+
+static void large_appends_survive(void **state)
+{
+    (void)state;
+    run("large",
+        &(struct unplug_options){.steps = 100, .cuts = 1, .point_percent = 30, .more_percent = 3, .large = true}, 201,
+        2);
+}
+
+static void recoveries_survive(void **state)
+{
+    (void)state;
+    struct unplug_result sum =
+        run("nested",
+            &(struct unplug_options){
+                .steps = 100, .cuts = 1, .point_percent = 8, .nested_percent = 60, .more_percent = 5, .topics = true},
+            301, 3);
+    assert_true(sum.nested > 100 || getenv("TOPICFS_SIM_SEED"));
+}
+
+static void many_crashes_in_one_life(void **state)
+{
+    (void)state;
+    run("lives",
+        &(struct unplug_options){
+            .steps = 200, .cuts = 1, .point_percent = 25, .crash_percent = 8, .more_percent = 3, .topics = true},
+        401, 6);
+}
+
+static void copies_are_stores(void **state)
+{
+    (void)state;
+    struct unplug_result sum =
+        run("copies", &(struct unplug_options){.steps = 300, .cuts = 1, .point_percent = 8, .copies = true}, 501, 6);
+    assert_true(sum.copies > 10 || getenv("TOPICFS_SIM_SEED"));
+}
+
+/* The suite must notice a disk that does not keep what it was told to sync: then it would notice a sync that the
+ * library forgot. */
+static void lies_are_noticed(const char *name, const struct unplug_options *options)
+{
+    struct unplug_result result;
+    for (uint64_t seed = 601; seed < 606; seed++)
+        if (unplug_run(seed, options, &result))
+            fail_msg("%s: seed %" PRIu64 " did not notice", name, seed);
+    print_message("%s: %s\n", name, result.why);
+}
+
+static void a_sync_that_does_nothing_is_noticed(void **state)
+{
+    (void)state;
+    lies_are_noticed("no sync", &(struct unplug_options){.steps = 150, .cuts = 2, .lie_sync = true});
+}
+
+static void a_sync_dir_that_does_nothing_is_noticed(void **state)
+{
+    (void)state;
+    lies_are_noticed("no sync_dir", &(struct unplug_options){.steps = 150, .cuts = 2, .lie_sync_dir = true});
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(appends_survive),
+        cmocka_unit_test(changes_of_topics_survive),
+        cmocka_unit_test(large_appends_survive),
+        cmocka_unit_test(recoveries_survive),
+        cmocka_unit_test(many_crashes_in_one_life),
+        cmocka_unit_test(copies_are_stores),
+        cmocka_unit_test(a_sync_that_does_nothing_is_noticed),
+        cmocka_unit_test(a_sync_dir_that_does_nothing_is_noticed),
+    };
+    return cmocka_run_group_tests_name("crash", tests, NULL, NULL);
+}

@@ -1,0 +1,491 @@
+/* A workload, unplugged everywhere: the crash points are clones of the disk taken inside its operations, and are
+ * judged when the call that made the operations has returned. */
+#include "unplug.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const kind_names[SIM_KINDS] = {
+    "open", "create", "read",   "write", "truncate", "reserve",  "sync", "stat",
+    "map",  "rename", "unlink", "mkdir", "rmdir",    "sync_dir", "list",
+};
+
+struct point {
+    struct simdisk *disk;
+    uint64_t number;
+    enum sim_kind kind;
+};
+
+struct points {
+    struct simdisk *source;
+    struct sim_random *random;
+    unsigned percent;
+    struct point *at;
+    size_t count, capacity;
+    uint64_t operations;
+};
+
+/* A copy of the store under way: one file more at each operation. */
+struct copy {
+    char (*paths)[300];
+    size_t count, capacity;
+    bool running;
+    unsigned number;
+};
+
+struct unplug {
+    struct work work;
+    const struct unplug_options *options;
+    struct unplug_result *result;
+    struct points points;
+    struct copy copy;
+    struct sim_random random; /* for the crashes, apart from the workload's */
+};
+
+static void points_hook(void *arg, enum sim_kind kind, const char *path)
+{
+    struct points *points = arg;
+    (void)path;
+    points->operations++;
+    if (points->percent && !sim_random_chance(points->random, points->percent))
+        return;
+    if (points->count == points->capacity) {
+        points->capacity = points->capacity ? points->capacity * 2 : 64;
+        points->at = realloc(points->at, points->capacity * sizeof *points->at);
+    }
+    points->at[points->count++] =
+        (struct point){.disk = simdisk_clone(points->source), .number = points->operations, .kind = kind};
+}
+
+static void points_clear(struct points *points)
+{
+    for (size_t i = 0; i < points->count; i++)
+        simdisk_free(points->at[i].disk);
+    points->count = 0;
+}
+
+static bool complain(struct unplug *unplug, const char *crash, uint64_t seed, uint64_t number, enum sim_kind kind)
+{
+    const struct work *work = &unplug->work;
+    snprintf(unplug->result->why, sizeof unplug->result->why,
+             "seed %" PRIu64 ", step %" PRIu64 " (%s), before operation %" PRIu64 " (%s), %s with seed %" PRIu64 ": %s",
+             work->seed, work->step, work->what, number, kind_names[kind], crash, seed, work->model.why);
+    return false;
+}
+
+/* With TOPICFS_SIM_NOTES set: for people. */
+static int show_file(void *arg, const char *path, uint64_t size_bytes)
+{
+    fprintf(arg, "    %s %" PRIu64 "\n", path, size_bytes);
+    return 0;
+}
+
+static void show(struct simdisk *disk, const char *when)
+{
+    if (!getenv("TOPICFS_SIM_NOTES"))
+        return;
+    fprintf(stderr, "    %s:\n", when);
+    simdisk_walk(disk, "/", show_file, stderr);
+}
+
+/* ---- what a recovered store must still be able to do ---- */
+
+static bool probe(struct unplug *unplug, struct tlog_store *store, struct tlog_partition *partition, uint64_t number)
+{
+    struct model *model = &unplug->work.model;
+    struct tlog_writer *writer;
+    struct tlog_bounds before, after;
+    char text[64], seen[64];
+    (void)store;
+    size_t length = (size_t)snprintf(text, sizeof text, "probe %" PRIu64 "\n", number);
+    tlog_partition_bounds(partition, &before);
+    int error = tlog_writer_open(&writer, partition);
+    if (error)
+        return model_fail(model, "after recovery a writer cannot be opened: %d", error);
+    ssize_t count = tlog_writer_append(writer, text, length, length, 1);
+    tlog_writer_close(writer);
+    if (count != (ssize_t)length)
+        return model_fail(model, "after recovery an append gave %zd", count);
+    error = tlog_partition_sync_wait(partition);
+    if (error)
+        return model_fail(model, "after recovery a sync gave %d", error);
+    tlog_partition_bounds(partition, &after);
+    count = tlog_partition_read(partition, before.end, seen, sizeof seen);
+    if (after.end != before.end + length || after.end_seq != before.end_seq + 1 || count != (ssize_t)length ||
+        memcmp(seen, text, length) != 0)
+        return model_fail(model, "after recovery an appended line is not read back");
+    return true;
+}
+
+/* Whether each partition's last line is its probe; in number order, as probes were appended. */
+static bool probes_there(struct unplug *unplug, struct tlog_store *store, uint64_t number)
+{
+    struct tlog_topic **topics;
+    size_t count;
+    bool fine = true;
+    tlog_store_topics(store, &topics, &count);
+    for (size_t i = 0; i < count; i++)
+        for (unsigned j = 0; j < tlog_topic_partitions(topics[i]); j++) {
+            struct tlog_partition *partition = tlog_partition_get(topics[i], j);
+            struct tlog_bounds bounds;
+            char text[64], seen[64];
+            if (!partition)
+                continue;
+            size_t length = (size_t)snprintf(text, sizeof text, "probe %" PRIu64 "\n", number);
+            tlog_partition_bounds(partition, &bounds);
+            if (bounds.end < length ||
+                tlog_partition_read(partition, bounds.end - length, seen, length) != (ssize_t)length ||
+                memcmp(seen, text, length) != 0)
+                fine = model_fail(&unplug->work.model, "a line synced after recovery is lost at the next power cut");
+            tlog_partition_unref(partition);
+        }
+    tlog_topics_free(topics, count);
+    return fine;
+}
+
+static bool probe_all(struct unplug *unplug, struct tlog_store *store, uint64_t number)
+{
+    struct tlog_topic **topics;
+    size_t count;
+    bool fine = true;
+    tlog_store_topics(store, &topics, &count);
+    for (size_t i = 0; fine && i < count; i++)
+        for (unsigned j = 0; fine && j < tlog_topic_partitions(topics[i]); j++) {
+            struct tlog_partition *partition = tlog_partition_get(topics[i], j);
+            fine = !partition || probe(unplug, store, partition, number);
+            tlog_partition_unref(partition);
+        }
+    tlog_topics_free(topics, count);
+    return fine;
+}
+
+static void damage(void *arg, const char *line)
+{
+    model_fail(arg, "verify: %s", line);
+}
+
+static bool verify(struct unplug *unplug, struct simdisk *disk)
+{
+    struct model *model = &unplug->work.model;
+    struct tlog_verify verified;
+    struct tlog_error error = {""};
+    char command[600], path[560];
+    char directory[] = "/tmp/unplug.XXXXXX";
+    if (!mkdtemp(directory))
+        abort();
+    snprintf(path, sizeof path, "%s/store", directory);
+    int result = simdisk_export(disk, "/store", path);
+    if (!result)
+        result = tlog_verify(path, NULL, damage, NULL, model, &verified, &error);
+    bool fine = !*model->why;
+    if (result)
+        fine = model_fail(model, "verify gave %d %s", result, error.text);
+    else if (fine && (verified.damages || verified.torn_bytes || verified.unindexed_bytes))
+        fine = model_fail(
+            model, "verify of a closed store counts %" PRIu64 " damages, %" PRIu64 " torn, %" PRIu64 " unindexed bytes",
+            verified.damages, verified.torn_bytes, verified.unindexed_bytes);
+    snprintf(command, sizeof command, "rm -rf %s", directory);
+    if (system(command))
+        abort();
+    return fine;
+}
+
+/* The store is closed in order, verified, opened, and still the same; then it is written to, unplugged, and what
+ * was synced is there. */
+static bool go_on(struct unplug *unplug, struct simdisk **disk, struct tlog_store *store, enum model_crash crash,
+                  uint64_t seed)
+{
+    struct work *work = &unplug->work;
+    struct tlog_error text = {""};
+    int error = tlog_store_close(store, &text);
+    if (error)
+        return model_fail(&work->model, "closing after recovery gave %d %s", error, text.text);
+    simdisk_kill(*disk, seed);
+    if (seed % 4 == 0 && !verify(unplug, *disk))
+        return false;
+    if (seed % 2)
+        simdisk_power_cut(*disk, seed);
+    error = work_open(*disk, work, &store, &text);
+    if (error)
+        return model_fail(&work->model, "opening after a clean close gave %d %s", error, text.text);
+    bool fine = model_check(&work->model, &work->flight, store, crash, false) && probe_all(unplug, store, seed);
+    struct simdisk *left = simdisk_clone(*disk);
+    work_bury(*disk, store);
+    simdisk_free(*disk);
+    *disk = left;
+    if (!fine)
+        return false;
+    show(left, "before the second power cut");
+    simdisk_power_cut(left, seed + 7);
+    show(left, "after the second power cut");
+    error = work_open(left, work, &store, &text);
+    if (error)
+        return model_fail(&work->model, "opening after a second power cut gave %d %s", error, text.text);
+    fine = probes_there(unplug, store, seed);
+    work_bury(left, store);
+    return fine;
+}
+
+/* ---- crash points ---- */
+
+static bool judge(struct unplug *unplug, const struct point *point, enum model_crash crash, uint64_t seed, bool nested);
+
+/* Every operation of a recovery is a crash point of its own. */
+static bool judge_nested(struct unplug *unplug, struct points *inner, enum model_crash crash, uint64_t seed)
+{
+    bool fine = true;
+    for (size_t i = 0; fine && i < inner->count; i++) {
+        bool cut = crash == MODEL_CUT || sim_random_chance(&unplug->random, 50);
+        if (cut && crash == MODEL_CUT && sim_random_chance(&unplug->random, 50))
+            cut = false;
+        /* the milder crash may follow the worse: what counts is the worse of the two */
+        struct simdisk *disk = simdisk_clone(inner->at[i].disk);
+        enum model_crash worst = cut || crash == MODEL_CUT ? MODEL_CUT : MODEL_KILL;
+        struct tlog_store *store;
+        struct tlog_error text = {""};
+        if (cut)
+            simdisk_power_cut(disk, seed + i);
+        else
+            simdisk_kill(disk, seed + i);
+        int error = work_open(disk, &unplug->work, &store, &text);
+        unplug->result->nested++;
+        if (error) {
+            fine = model_fail(
+                &unplug->work.model,
+                "at its operation %" PRIu64 " (%s) recovery was %s, and then the store cannot be opened: %d %s",
+                inner->at[i].number, kind_names[inner->at[i].kind], cut ? "unplugged" : "killed", error, text.text);
+        } else {
+            fine = model_check(&unplug->work.model, &unplug->work.flight, store, worst, false);
+            work_bury(disk, store);
+            if (!fine) {
+                char why[sizeof unplug->work.model.why];
+                memcpy(why, unplug->work.model.why, sizeof why);
+                unplug->work.model.why[0] = '\0';
+                model_fail(&unplug->work.model, "recovery was %s at its operation %" PRIu64 " (%s): %s",
+                           cut ? "unplugged" : "killed", inner->at[i].number, kind_names[inner->at[i].kind], why);
+            }
+        }
+        simdisk_free(disk);
+    }
+    return fine;
+}
+
+static bool judge(struct unplug *unplug, const struct point *point, enum model_crash crash, uint64_t seed, bool nested)
+{
+    struct work *work = &unplug->work;
+    struct simdisk *disk = simdisk_clone(point->disk);
+    struct points inner = {.source = disk, .random = &unplug->random};
+    struct tlog_store *store = NULL;
+    struct tlog_error text = {""};
+    enum model_crash worst = work->floor > crash ? work->floor : crash;
+    const char *name = crash == MODEL_KILL ? "killed" : "unplugged";
+    if (crash == MODEL_KILL)
+        simdisk_kill(disk, seed);
+    else
+        simdisk_power_cut(disk, seed);
+    if (nested)
+        simdisk_hook(disk, points_hook, &inner);
+    struct simdisk *before = getenv("TOPICFS_SIM_NOTES") ? simdisk_clone(disk) : NULL;
+    int error = work_open(disk, work, &store, &text);
+    simdisk_hook(disk, NULL, NULL);
+    unplug->result->recoveries++;
+    bool fine = !error || model_fail(&work->model, "the store cannot be opened: %d %s", error, text.text);
+    fine = fine && model_check(&work->model, &work->flight, store, worst, false);
+    fine = fine && judge_nested(unplug, &inner, worst, seed);
+    if (fine && sim_random_chance(&unplug->random, unplug->options->more_percent))
+        fine = go_on(unplug, &disk, store, worst, seed);
+    else if (store)
+        work_bury(disk, store);
+    if (!fine && before) {
+        show(point->disk, "when it crashed");
+        show(before, "what the crash left");
+    }
+    points_clear(&inner);
+    free(inner.at);
+    simdisk_free(before);
+    simdisk_free(disk);
+    return fine || complain(unplug, name, seed, point->number, point->kind);
+}
+
+static void judge_points(struct work *work)
+{
+    struct unplug *unplug = work->arg;
+    struct points *points = &unplug->points;
+    for (size_t i = 0; i < points->count && !*unplug->result->why; i++) {
+        const struct point *point = &points->at[i];
+        bool nested = sim_random_chance(&unplug->random, unplug->options->nested_percent);
+        uint64_t seed = sim_random_below(&unplug->random, 1U << 30);
+        if (!judge(unplug, point, MODEL_KILL, seed, nested))
+            break;
+        for (unsigned j = 0; j < unplug->options->cuts; j++) {
+            nested = sim_random_chance(&unplug->random, unplug->options->nested_percent);
+            if (!judge(unplug, point, MODEL_CUT, seed + 1 + j, nested))
+                break;
+        }
+    }
+    points_clear(points);
+}
+
+/* ---- copies ---- */
+
+static int copy_note(void *arg, const char *path, uint64_t size_bytes)
+{
+    struct copy *copy = arg;
+    (void)size_bytes;
+    if (copy->count == copy->capacity) {
+        copy->capacity = copy->capacity ? copy->capacity * 2 : 64;
+        copy->paths = realloc(copy->paths, copy->capacity * sizeof *copy->paths);
+    }
+    snprintf(copy->paths[copy->count++], sizeof copy->paths[0], "%s", path);
+    return 0;
+}
+
+static void copy_begin(struct unplug *unplug)
+{
+    struct model *model = &unplug->work.model;
+    unplug->copy.count = 0;
+    unplug->copy.running = true;
+    unplug->copy.number++;
+    simdisk_walk(unplug->work.disk, "/store", copy_note, &unplug->copy);
+    for (size_t i = 0; i < MODEL_TOPICS; i++)
+        for (size_t j = 0; j < MODEL_PARTITIONS; j++)
+            model->topics[i].partitions[j].copied = model->topics[i].partitions[j].durable;
+}
+
+/* One file more, whichever. */
+static void copy_one(struct unplug *unplug)
+{
+    struct copy *copy = &unplug->copy;
+    char to[400];
+    if (!copy->running || !copy->count)
+        return;
+    size_t i = (size_t)sim_random_below(&unplug->random, copy->count);
+    snprintf(to, sizeof to, "/copy%u%s", copy->number, copy->paths[i]);
+    (void)simdisk_copy(unplug->work.disk, copy->paths[i], to);
+    memcpy(copy->paths[i], copy->paths[--copy->count], sizeof copy->paths[0]);
+}
+
+static bool copy_judge(struct unplug *unplug)
+{
+    struct work *work = &unplug->work;
+    struct tlog_store *store;
+    struct tlog_error text = {""};
+    char path[64];
+    unplug->copy.running = false;
+    struct simdisk *disk = simdisk_clone(work->disk);
+    simdisk_kill(disk, 1);
+    snprintf(path, sizeof path, "/copy%u/store", unplug->copy.number);
+    const struct tlog_options options = {.io = simdisk_io(disk), .no_upkeep = true, .journal_bytes = 16384};
+    int error = tlog_store_open(&store, path, &options, &text);
+    bool fine = !error || model_fail(&work->model, "a copy cannot be opened: %d %s", error, text.text);
+    if (!error) {
+        fine = model_check(&work->model, NULL, store, MODEL_COPY, false) && probe_all(unplug, store, 1);
+        work_bury(disk, store);
+    }
+    simdisk_free(disk);
+    unplug->result->copies++;
+    return fine || complain(unplug, "copied", 0, unplug->points.operations, SIM_LIST);
+}
+
+static void hook(void *arg, enum sim_kind kind, const char *path)
+{
+    struct unplug *unplug = arg;
+    copy_one(unplug);
+    points_hook(&unplug->points, kind, path);
+}
+
+/* ---- the run ---- */
+
+static bool reopen_cleanly(struct unplug *unplug)
+{
+    struct work *work = &unplug->work;
+    for (size_t i = 0; i < WORK_WRITERS; i++)
+        if (work->writers[i].writer && work->writers[i].rest)
+            return true; /* another time: their lines are the writers' step */
+    work->what = "closing the store";
+    int error = work_close(work);
+    judge_points(work);
+    if (error)
+        return model_fail(&work->model, "closing the store gave %d", error);
+    for (size_t i = 0; i < MODEL_TOPICS; i++) {
+        for (size_t j = 0; j < MODEL_PARTITIONS; j++)
+            model_partition_synced(&work->model.topics[i].partitions[j]);
+        work->model.topics[i].may_return = false;
+        work->model.topics[i].old_name[0] = '\0';
+    }
+    simdisk_kill(work->disk, 1);
+    work->what = "opening the store again";
+    return work_reopen(work, MODEL_KILL);
+}
+
+static bool crash_now(struct unplug *unplug)
+{
+    struct work *work = &unplug->work;
+    enum model_crash crash = sim_random_chance(&unplug->random, 50) ? MODEL_KILL : MODEL_CUT;
+    unplug->copy.running = false;
+    work_crash(work, crash, sim_random_below(&unplug->random, 1U << 30));
+    unplug->points.source = work->disk;
+    simdisk_hook(work->disk, hook, unplug);
+    work->what = crash == MODEL_KILL ? "recovery after a kill" : "recovery after a power cut";
+    return work_reopen(work, crash);
+}
+
+static bool run_steps(struct unplug *unplug)
+{
+    struct work *work = &unplug->work;
+    for (unsigned i = 0; i < unplug->options->steps; i++) {
+        bool fine = work_step(work);
+        if (fine && sim_random_chance(&unplug->random, 2))
+            fine = reopen_cleanly(unplug);
+        if (fine && sim_random_chance(&unplug->random, unplug->options->crash_percent))
+            fine = crash_now(unplug);
+        if (!fine && !*unplug->result->why)
+            return complain(unplug, "not crashed", 0, unplug->points.operations, SIM_LIST);
+        if (unplug->options->copies && !unplug->copy.running && sim_random_chance(&unplug->random, 5))
+            copy_begin(unplug);
+        if (unplug->copy.running && !unplug->copy.count && !copy_judge(unplug))
+            return false;
+        if (*unplug->result->why)
+            return false;
+    }
+    return true;
+}
+
+bool unplug_run(uint64_t seed, const struct unplug_options *options, struct unplug_result *result)
+{
+    struct unplug *unplug = calloc(1, sizeof *unplug);
+    memset(result, 0, sizeof *result);
+    unplug->options = options;
+    unplug->result = result;
+    sim_random_seed(&unplug->random, seed + 1000000);
+    struct work *work = &unplug->work;
+    model_init(&work->model, NULL);
+    work->large = options->large;
+    work->topics = options->topics;
+    work->max_files = seed % 3 ? 0 : 16;
+    work->returned = judge_points;
+    work->arg = unplug;
+    work->disk = simdisk_new(&(struct simdisk_options){.seed = seed});
+    unplug->points =
+        (struct points){.source = work->disk, .random = &unplug->random, .percent = options->point_percent};
+    simdisk_hook(work->disk, hook, unplug);
+    bool fine = work_start(work, seed, NULL);
+    simdisk_lie(work->disk, options->lie_sync, options->lie_sync_dir);
+    fine = fine && run_steps(unplug);
+    if (!fine && !*result->why)
+        complain(unplug, "not crashed", 0, unplug->points.operations, SIM_LIST);
+    result->operations = unplug->points.operations;
+    result->kept = work->model.kept;
+    result->lost = work->model.lost;
+    result->ended = work->model.ended;
+    points_clear(&unplug->points);
+    free(unplug->points.at);
+    free(unplug->copy.paths);
+    work_release(work);
+    free(unplug);
+    return fine;
+}
