@@ -1,5 +1,6 @@
 #include "log/config.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -152,7 +153,7 @@ static struct shown show(struct slice s)
 
     for (size_t i = 0; i < length; i++)
         shown.text[i] = (unsigned char)s.at[i] < 0x20 || s.at[i] == 0x7f ? '?' : s.at[i];
-    strcpy(shown.text + length, s.length > 64 ? "..." : "");
+    memcpy(shown.text + length, s.length > 64 ? "..." : "", s.length > 64 ? 4 : 1);
     return shown;
 }
 
@@ -298,6 +299,17 @@ int tlog_config_check(const char *text, struct tlog_error *error)
     return tlog_config_parse(text, strlen(text), &ignored, error);
 }
 
+int tlog_config_value(const char *text, enum tlog_key key, int64_t *value)
+{
+    struct tlog_config config = {.set = 0};
+    int result = tlog_config_parse(text, strlen(text), &config, NULL);
+
+    if (result < 0 || !tlog_config_has(&config, key))
+        return result;
+    *value = config.values[key];
+    return 1;
+}
+
 /* ---- changing in place ------------------------------------------------------------------------------ */
 
 /* The key that a line sets, whatever its value; TLOG_KEYS for any other line. */
@@ -310,6 +322,7 @@ static enum tlog_key line_key(struct slice line)
 
 static char *add_line(char *to, struct slice line)
 {
+    assert(line.at);
     memcpy(to, line.at, line.length);
     to[line.length] = '\n';
     return to + line.length + 1;

@@ -22,9 +22,6 @@ static inline bool tlog_config_has(const struct tlog_config *config, enum tlog_k
     return config->set >> key & 1;
 }
 
-/* The value of a key that nobody set. */
-int64_t tlog_key_default(enum tlog_key key);
-
 /* Adds the keys given in text[0, length) to `into`. -EINVAL with "line 3: retention.msx: unknown key", nothing
  * changed, when any line is not one of the above, a value is out of range, or a byte is NUL. */
 int tlog_config_parse(const char *text, size_t length, struct tlog_config *into, struct tlog_error *error);

@@ -58,6 +58,12 @@ const char *tlog_key_name(enum tlog_key key);
 /* The value as it would be written in a .config ("64MiB", "7d", "raw"), into `to`. Returns `to`. */
 char *tlog_key_format(enum tlog_key key, int64_t value, char to[32]);
 
+/* The value of a key that nobody set. */
+int64_t tlog_key_default(enum tlog_key key);
+/* The value that the text of a .config gives to a key: 1; 0 when it has none for it (then it is inherited);
+ * -EINVAL when the text cannot be applied. */
+int tlog_config_value(const char *text, enum tlog_key key, int64_t *value);
+
 /* ---- the store -------------------------------------------------------------------------------------- */
 
 struct tlog_options {

@@ -104,6 +104,18 @@ static void test_layout_does_not_matter(void **state)
     assert_int_equal(config.values[TLOG_PARTITIONS], 3);
 }
 
+static void test_the_value_of_one_key(void **state)
+{
+    int64_t value = 5;
+
+    (void)state;
+    assert_int_equal(tlog_config_value("# x\nflush.ms=1s\nflush.ms=2s\n", TLOG_FLUSH_MS, &value), 1);
+    assert_int_equal(value, 2000);
+    assert_int_equal(tlog_config_value("flush.ms=1s", TLOG_SEGMENT_MS, &value), 0);
+    assert_int_equal(tlog_config_value("flush.ms", TLOG_FLUSH_MS, &value), -EINVAL);
+    assert_int_equal(value, 2000);
+}
+
 static void test_keys_are_added_and_the_last_wins(void **state)
 {
     struct tlog_config config = {.set = 0};
@@ -269,6 +281,7 @@ int main(void)
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_choices),
         cmocka_unit_test(test_layout_does_not_matter),
+        cmocka_unit_test(test_the_value_of_one_key),
         cmocka_unit_test(test_keys_are_added_and_the_last_wins),
         cmocka_unit_test(test_sentences),
         cmocka_unit_test(test_ranges),
