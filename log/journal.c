@@ -96,11 +96,14 @@ int tlog_journal_replay(struct tlog_journal *journal, uint64_t from,
         free(data);
         expected = file->last_lsn + 1;
     }
-    for (struct tlog_journal_file *file = journal->files; file; file = file->next)
+    for (struct tlog_journal_file *file = journal->files; file; file = file->next) {
         if (file->replayed && file->last_lsn < from)
             file->generation = 0; /* nothing in it is needed */
+        /* What was read may stand in the page cache alone, and new records must not be durable before it. */
+        file->dirty = file->generation != 0;
+    }
     journal->lsn = expected > from ? expected - 1 : from - (from > 0);
-    atomic_store(&journal->synced, journal->lsn);
+    atomic_store(&journal->synced, from - (from > 0));
     return r;
 }
 

@@ -78,6 +78,15 @@ static bool look(struct tlog_partition *p, int64_t now_ns, bool all, int64_t *ne
     return due;
 }
 
+/* -EIO when a sync failed: nobody may be told that all of it is durable. */
+static int doubtful(struct tlog_partition *p)
+{
+    pthread_mutex_lock(&p->lock);
+    int r = p->sync_error && !p->deleted ? -EIO : 0;
+    pthread_mutex_unlock(&p->lock);
+    return r;
+}
+
 /* Whether upkeep is done with it; then it is no longer queued. */
 static bool let_go(struct tlog_partition *p, int64_t now_ns, bool flushed)
 {
@@ -212,6 +221,8 @@ static int64_t tend(struct tlog_store *store, bool all, int *result)
     while (*link) {
         struct tlog_partition *p = *link;
         bool due = look(p, now_ns, all || pressed, &next_ns);
+        if (all && *result == 0)
+            *result = doubtful(p);
         if (due) {
             int r = tlog_partition_flush(p);
             if (r < 0 && r != -ESTALE && *result == 0)
