@@ -111,6 +111,17 @@ int tlog_entry_close(struct tlog_partition *p)
     return 0;
 }
 
+void tlog_reserve_release(struct tlog_partition *p)
+{
+    struct tlog_handle *handle;
+    if ((p->reserved_log <= active_bytes(p) && p->reserved_idx <= p->idx_bytes) || p->deleted ||
+        tlog_active_open(p, &handle) < 0)
+        return;
+    (void)p->store->io->truncate(p->store->io, handle->log_fd, active_bytes(p));
+    (void)p->store->io->truncate(p->store->io, handle->idx_fd, p->idx_bytes);
+    p->reserved_log = p->reserved_idx = 0;
+}
+
 /* ---- rolling ---- */
 
 static int roll(struct tlog_partition *p)
@@ -121,11 +132,7 @@ static int roll(struct tlog_partition *p)
         r = tlog_active_open(p, &handle);
     if (r < 0)
         return r;
-    /* What was taken for unfinished lines beyond the end goes back to the disk. */
-    if (p->reserved_log > active_bytes(p))
-        (void)p->store->io->truncate(p->store->io, handle->log_fd, active_bytes(p));
-    if (p->reserved_idx > p->idx_bytes)
-        (void)p->store->io->truncate(p->store->io, handle->idx_fd, p->idx_bytes);
+    tlog_reserve_release(p);
     uint64_t disk = ((active_bytes(p) + 4095) & ~(uint64_t)4095) + ((p->idx_bytes + 4095) & ~(uint64_t)4095);
     r = tlog_segment_make(p);
     if (r == 0)

@@ -76,7 +76,7 @@ static int make_files(struct tlog_partition *p, const char *path, struct tlog_ha
         return r;
     struct iovec part = {bytes, sizeof bytes};
     r = p->store->io->pwritev(p->store->io, (*owner)->idx_fd, &part, 1, 0);
-    (*owner)->dirty = true;
+    p->inherited = true; /* not the handle's affair: nothing was appended yet */
     return r;
 }
 

@@ -172,6 +172,8 @@ int tlog_entry_close(struct tlog_partition *p);
 int tlog_entry_pretend(struct tlog_partition *p, const struct tlog_point *from);
 /* Takes disk space so that `bytes` more, then all unfinished lines (`pending` bytes of `count`), will fit. */
 int tlog_reserve(struct tlog_partition *p, uint64_t bytes, uint64_t pending, uint32_t count);
+/* Gives back the space past the end that no unfinished line needs any more. */
+void tlog_reserve_release(struct tlog_partition *p);
 
 /* Tries again to append the rests whose close could not. */
 void tlog_writers_retry(struct tlog_partition *p);

@@ -103,11 +103,11 @@ int tlog_recover_cut(struct tlog_recovering *s)
         r = save(s, handle->log_fd, foff, log.size_bytes, name);
         if (r == 0)
             r = s->io->truncate(s->io, handle->log_fd, foff);
-        handle->dirty = s->changed = true;
+        s->changed = true;
     }
     if (r == 0 && idx.size_bytes != s->idx_bytes) {
         r = s->io->truncate(s->io, handle->idx_fd, s->idx_bytes);
-        handle->dirty = s->changed = true;
+        s->changed = true;
     }
     s->p->log_inode = log.inode;
     s->p->idx_inode = idx.inode;

@@ -35,7 +35,6 @@ static int add_entry(struct tlog_recovering *s, unsigned i, struct tlog_entry *e
     r = s->recover ? s->io->pwritev(s->io, handle->idx_fd, &part, 1, s->idx_bytes) : 0;
     if (r < 0)
         return r;
-    handle->dirty = s->recover != NULL;
     s->idx_bytes += TLOG_ENTRY_BYTES;
     s->at = (struct tlog_point){entry->pos + entry->length_bytes,
                                 entry->seq + entry->records,

@@ -14,7 +14,6 @@ static int roll(struct tlog_recovering *s)
         r = s->io->truncate(s->io, handle->idx_fd, s->idx_bytes);
     if (r < 0)
         return r;
-    handle->dirty = true;
     s->p->closed = s->at;
     r = tlog_segment_make(s->p);
     s->idx_bytes = TLOG_INDEX_HEADER_BYTES;
@@ -45,7 +44,6 @@ static int replay_entry(struct tlog_recovering *s, const struct tlog_entry *entr
                                 : 0;
     if (r == 0)
         r = s->io->pwritev(s->io, handle->idx_fd, &index, 1, s->idx_bytes);
-    handle->dirty = true;
     if (r < 0)
         return r;
     s->idx_bytes += TLOG_ENTRY_BYTES;

@@ -44,14 +44,14 @@ int tlog_partition_list(struct tlog_partition *p)
 
 /* Syncs the files of the segment that holds *synced, and moves that to the segment's end or to `target`. With
  * flush_lock, not the lock. *refused: the disk refused a sync, as opposed to a file that could not be opened. */
-static int flush_segment(struct tlog_partition *p, uint64_t *synced, uint64_t target, bool *refused)
+static int flush_segment(struct tlog_partition *p, uint64_t *synced, uint64_t target, bool inherited, bool *refused)
 {
     struct tlog_handle *handle;
     pthread_mutex_lock(&p->lock);
     unsigned i = tlog_segment_find(p, *synced);
     uint64_t end = i + 1 < p->segment_count ? p->segments[i + 1].pos : target;
     int r = tlog_segment_open(p, i, &handle);
-    bool dirty = r == 0 && (handle->dirty || p->inherited);
+    bool dirty = r == 0 && (handle->dirty || inherited);
     if (dirty) {
         tlog_handle_ref(handle);
         handle->dirty = false;
@@ -66,7 +66,7 @@ static int flush_segment(struct tlog_partition *p, uint64_t *synced, uint64_t ta
     return r;
 }
 
-static int flush_files(struct tlog_partition *p, uint64_t target, bool *refused)
+static int flush_files(struct tlog_partition *p, uint64_t target, bool inherited, bool *refused)
 {
     char dir[TLOG_NAME_BYTES];
     pthread_mutex_lock(&p->lock);
@@ -81,7 +81,7 @@ static int flush_files(struct tlog_partition *p, uint64_t target, bool *refused)
     *refused = r < 0;
     do {
         if (r == 0)
-            r = flush_segment(p, &synced, target, refused);
+            r = flush_segment(p, &synced, target, inherited, refused);
     } while (r == 0 && synced < target);
     return r;
 }
@@ -95,9 +95,11 @@ int tlog_partition_flush(struct tlog_partition *p)
     uint64_t target = p->closed.pos;
     p->flushing = true;
     p->later_lsn = 0;
+    bool inherited = p->inherited;
+    p->inherited = false;
     pthread_mutex_unlock(&p->lock);
     if (r == 0)
-        r = flush_files(p, target, &refused);
+        r = flush_files(p, target, inherited, &refused);
     pthread_mutex_lock(&p->lock);
     p->flushing = false;
     if (r == 0 && p->sync_error) { /* a handle was taken away meanwhile, and its sync failed */
@@ -111,7 +113,9 @@ int tlog_partition_flush(struct tlog_partition *p)
         if (p->journaled < target)
             p->journaled = target;
         p->first_lsn = p->later_lsn;
-        p->inherited = p->urgent = false;
+        p->urgent = false;
+    } else {
+        p->inherited = p->inherited || inherited;
     }
     if (refused && !p->deleted) {
         tlog_partition_fail(p, r);

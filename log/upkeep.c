@@ -68,7 +68,7 @@ static bool look(struct tlog_partition *p, int64_t now_ns, bool all, int64_t *ne
         for (struct tlog_writer *writer = p->writers; writer; writer = writer->next)
             if (writer->closed)
                 sooner(next_ns, retry_ns);
-        if (p->synced < p->end || p->files_unlisted || p->first_lsn != 0) {
+        if (p->synced < p->end || p->inherited || p->files_unlisted || p->first_lsn != 0) {
             due = all || p->urgent || now_ns - p->dirty_since_ns >= flush_ns;
             if (!due)
                 sooner(next_ns, p->dirty_since_ns + flush_ns - now_ns);
@@ -91,10 +91,11 @@ static int doubtful(struct tlog_partition *p)
 static bool let_go(struct tlog_partition *p, int64_t now_ns, bool flushed)
 {
     pthread_mutex_lock(&p->lock);
-    bool clean = p->synced == p->end && !p->files_unlisted && p->first_lsn == 0 && !p->writers;
+    bool clean = p->synced == p->end && !p->inherited && !p->files_unlisted && p->first_lsn == 0 && !p->writers;
     bool done = clean || p->deleted;
     if (done) {
         p->queued = false;
+        tlog_reserve_release(p);
         free(p->open);
         p->open = NULL;
     } else if (flushed) {
