@@ -186,15 +186,17 @@ static void sync_round(struct tlog_journal *journal)
         fds[count++] = file->fd;
         file->dirty = false;
     }
+    /* Who came while a sync failed is not helped by another one: it would pass for the pages that were lost. */
+    bool failed_before = journal->failed != 0;
+    int r = failed_before ? -EIO : 0;
     pthread_mutex_unlock(&journal->lock);
-    int r = 0;
     for (int i = 0; r == 0 && i < count; i++)
         r = journal->io->sync(journal->io, fds[i]);
     pthread_mutex_lock(&journal->lock);
-    journal->syncs++;
-    if (r < 0)
+    journal->syncs += !failed_before;
+    if (r < 0 && !failed_before)
         journal->failed = r;
-    else
+    else if (r == 0)
         atomic_store_explicit(&journal->synced, target, memory_order_release);
     if (r == 0 && !all) {
         *journal->queue_end = batch;
@@ -203,7 +205,7 @@ static void sync_round(struct tlog_journal *journal)
         return;
     }
     pthread_mutex_unlock(&journal->lock);
-    if (r < 0 && journal->on_failure)
+    if (r < 0 && !failed_before && journal->on_failure)
         journal->on_failure(journal->arg);
     while (batch) {
         struct tlog_waiter *next = batch->next;
