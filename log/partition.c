@@ -370,6 +370,9 @@ void tlog_partition_fail(struct tlog_partition *p, int error)
     char dir[TLOG_NAME_BYTES];
     static const char text[] = "an fsync of this partition failed; a restart writes it anew\n";
     p->sync_error = error;
+    p->failure_told = true;
+    if (p->deleted) /* its name may be another's by now */
+        return;
     tlog_partition_dir(p, dir);
     int r = tlog_file_replace(p->store->io, dir, "failed", text, sizeof text - 1);
     tlog_store_note(p->store, "%s/%u: fsync: %s: read-only until a restart%s", p->topic->name, p->number,

@@ -76,6 +76,7 @@ struct tlog_partition {
     bool unlisted;                 /* its directory's own entry, or its topic's, was not synced */
     bool files_unlisted;           /* its segments' entries were not synced */
     int sync_error;                /* a sync of its files failed: nothing is accepted any more */
+    bool failure_told;             /* and that stands on disk */
 
     /* Unfinished lines. */
     struct tlog_writer *writers; /* those that hold one, in the order they began */

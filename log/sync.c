@@ -15,18 +15,51 @@
 
 /* ---- directory entries ---- */
 
+/* The partition's directory or its topic's, as it is called now; false when the partition was deleted. */
+static bool dir_now(struct tlog_partition *p, bool own, char to[TLOG_NAME_BYTES])
+{
+    pthread_mutex_lock(&p->lock);
+    if (own)
+        tlog_partition_dir(p, to);
+    else
+        tlog_topic_dir(p->topic, to);
+    bool there = !p->deleted;
+    pthread_mutex_unlock(&p->lock);
+    return there;
+}
+
+/* Syncs that directory. A rename meanwhile is followed; -ESTALE: deleted. */
+static int sync_dir_of(struct tlog_partition *p, bool own)
+{
+    char dir[TLOG_NAME_BYTES], now[TLOG_NAME_BYTES];
+    if (!dir_now(p, own, dir))
+        return -ESTALE;
+    for (;;) {
+        int r = p->store->io->sync_dir(p->store->io, dir);
+        if (!dir_now(p, own, now))
+            return -ESTALE;
+        if (strcmp(now, dir) == 0)
+            return r;
+        memcpy(dir, now, sizeof dir);
+    }
+}
+
+/* Whether a sync of a directory says that the disk refused, as opposed to one that could not be begun. */
+static bool is_refusal(int r)
+{
+    return r < 0 && r != -ESTALE && r != -EMFILE && r != -ENFILE && r != -ENOMEM;
+}
+
 int tlog_partition_list(struct tlog_partition *p)
 {
-    char dir[TLOG_NAME_BYTES];
-    const struct tlog_io *io = p->store->io;
+    char topics[TLOG_NAME_BYTES];
     pthread_mutex_lock(&p->lock);
     bool needed = p->unlisted, topic_needed = atomic_load(&p->topic->unlisted);
-    tlog_topic_dir(p->topic, dir);
     pthread_mutex_unlock(&p->lock);
-    int r = needed || topic_needed ? io->sync_dir(io, dir) : 0;
+    int r = needed || topic_needed ? sync_dir_of(p, false) : 0;
     if (r == 0 && topic_needed) {
-        snprintf(dir, sizeof dir, "%s/topics", p->store->path);
-        r = io->sync_dir(io, dir);
+        snprintf(topics, sizeof topics, "%s/topics", p->store->path);
+        r = p->store->io->sync_dir(p->store->io, topics);
     }
     if (r < 0)
         return r;
@@ -68,17 +101,20 @@ static int flush_segment(struct tlog_partition *p, uint64_t *synced, uint64_t ta
 
 static int flush_files(struct tlog_partition *p, uint64_t target, bool inherited, bool *refused)
 {
-    char dir[TLOG_NAME_BYTES];
     pthread_mutex_lock(&p->lock);
     uint64_t synced = p->synced;
     bool list = p->files_unlisted;
     p->files_unlisted = false;
-    tlog_partition_dir(p, dir);
     pthread_mutex_unlock(&p->lock);
-    int r = list ? p->store->io->sync_dir(p->store->io, dir) : 0;
+    int r = list ? sync_dir_of(p, true) : 0;
+    if (r < 0) {
+        pthread_mutex_lock(&p->lock);
+        p->files_unlisted = true;
+        pthread_mutex_unlock(&p->lock);
+    }
     if (r == 0)
         r = tlog_partition_list(p);
-    *refused = r < 0;
+    *refused = is_refusal(r);
     do {
         if (r == 0)
             r = flush_segment(p, &synced, target, inherited, refused);
@@ -218,7 +254,8 @@ static int journal_tail(struct tlog_partition *p)
         return 1;
     while (r == 0 && p->journaled < p->closed.pos)
         r = journal_segment(p, tlog_segment_find(p, p->journaled));
-    return r;
+    /* More entries than fit, no space for a journal file, or an index made anew whose entries end elsewhere. */
+    return r == -EFBIG || r == -ENOSPC || r == -EDQUOT || r == -EBADMSG ? 1 : r;
 }
 
 void tlog_partition_sync(struct tlog_partition *partition, struct tlog_waiter *waiter)
@@ -236,9 +273,9 @@ void tlog_partition_sync(struct tlog_partition *partition, struct tlog_waiter *w
     pthread_mutex_unlock(&p->lock);
     if (r == 1) {
         r = tlog_partition_flush(p);
-    } else if (r == 0 && list && tlog_partition_list(p) < 0) {
+    } else if (r == 0 && list && is_refusal(r = tlog_partition_list(p))) {
         pthread_mutex_lock(&p->lock);
-        tlog_partition_fail(p, -EIO);
+        tlog_partition_fail(p, r);
         pthread_mutex_unlock(&p->lock);
         r = -EIO;
     }
