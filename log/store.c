@@ -427,7 +427,9 @@ void tlog_store_status(struct tlog_store *store, struct tlog_store_status *out)
     }
     if (store->journal.io) {
         tlog_journal_usage(&store->journal, &out->journal_bytes, &out->journal_used_bytes);
+        pthread_mutex_lock(&store->journal.lock);
         out->syncs = store->journal.syncs;
+        pthread_mutex_unlock(&store->journal.lock);
     }
     pthread_mutex_lock(&store->handles.lock);
     out->open_files = 2ul * store->handles.count;

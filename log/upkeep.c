@@ -56,6 +56,8 @@ static bool look(struct tlog_partition *p, int64_t now_ns, bool all, int64_t *ne
     int64_t flush_ns = tlog_topic_value(p->topic, TLOG_FLUSH_MS) * 1000000;
     bool due = false;
     pthread_mutex_lock(&p->lock);
+    if (p->sync_error && !p->failure_told) /* of files that were closed to make room */
+        tlog_partition_fail(p, p->sync_error);
     if (tlog_partition_refuses(p) == 0) {
         if (p->open && p->open->entry.length_bytes > 0) {
             int64_t left_ns = p->open->opened_ns + TLOG_ENTRY_CLOSE_NS - now_ns;
@@ -126,9 +128,10 @@ static uint64_t needed_lsn(struct tlog_store *store, uint64_t fallback)
     uint64_t needed = fallback;
     for (struct tlog_partition *p = store->tended; p; p = p->next_dirty) {
         pthread_mutex_lock(&p->lock);
-        if (p->first_lsn != 0 && p->first_lsn < needed && !p->deleted)
+        bool counts = !p->deleted && !p->damaged; /* the journal does not mend damage: it would be kept for ever */
+        if (counts && p->first_lsn != 0 && p->first_lsn < needed)
             needed = p->first_lsn;
-        for (struct tlog_writer *writer = p->writers; writer && !p->deleted; writer = writer->next)
+        for (struct tlog_writer *writer = p->writers; writer && counts; writer = writer->next)
             if (writer->first_lsn < needed)
                 needed = writer->first_lsn;
         pthread_mutex_unlock(&p->lock);
@@ -208,6 +211,14 @@ static int finish(struct tlog_store *store, uint64_t lsn, bool carry)
     return r;
 }
 
+static bool has_failed(struct tlog_partition *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool failed = p->sync_error != 0 && !p->deleted;
+    pthread_mutex_unlock(&p->lock);
+    return failed;
+}
+
 /* One round; `all`: everything is flushed now. */
 static int64_t tend(struct tlog_store *store, bool all, int *result)
 {
@@ -232,8 +243,11 @@ static int64_t tend(struct tlog_store *store, bool all, int *result)
                 sooner(&next_ns, retry_ns);
             flushed = true;
         }
+        if (all && *result == 0 && has_failed(p))
+            *result = -EIO;
+        struct tlog_partition *next = p->next_dirty; /* let go, it may be made dirty anew at once */
         if (let_go(p, now_ns, due)) {
-            *link = p->next_dirty;
+            *link = next;
             tlog_partition_unref(p);
         } else {
             link = &p->next_dirty;
