@@ -127,9 +127,6 @@ void tlog_reserve_release(struct tlog_partition *p)
 static int roll(struct tlog_partition *p)
 {
     int r = tlog_entry_close(p);
-    struct tlog_handle *handle;
-    if (r == 0)
-        r = tlog_active_open(p, &handle);
     if (r < 0)
         return r;
     tlog_reserve_release(p);
@@ -137,7 +134,9 @@ static int roll(struct tlog_partition *p)
     r = tlog_segment_make(p);
     if (r == 0)
         p->closed_disk_bytes += disk;
-    return r;
+    /* Unfinished lines will end in the segment that is now the active one. */
+    int reserved = tlog_reserve(p, 0, p->pending, p->pending_count);
+    return r < 0 ? r : reserved;
 }
 
 static bool roll_due(struct tlog_partition *p, uint64_t bytes, int64_t now_ns)
