@@ -79,7 +79,9 @@ static int keep_rest(struct tlog_recover *recover, const struct tlog_journal_rec
         return -ENOMEM;
     rest->data = grown;
     memcpy(grown + before, record->body + 24, bytes);
-    rest->bytes = before + bytes;
+    /* From its first byte on again: it was carried over, perhaps not to its end. Else it goes on. */
+    if (before > 0 || bytes > rest->bytes)
+        rest->bytes = before + bytes;
     if (before == 0)
         rest->pos = tlog_get_u64(record->body + 16);
     return 0;
@@ -216,6 +218,42 @@ static int by_number(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+static int find_bytes(void *arg, const char *name)
+{
+    const struct listing *listing = arg;
+    char path[TLOG_NAME_BYTES];
+    struct tlog_io_stat st;
+    size_t length = strlen(name);
+    return length > 4 && strcmp(name + length - 4, ".log") == 0 &&
+           snprintf(path, sizeof path, "%s/%s", listing->dir, name) < (int)sizeof path &&
+           listing->store->io->stat_path(listing->store->io, path, &st) == 0 && st.size_bytes > 0;
+}
+
+static int find_records(void *arg, const char *name)
+{
+    const struct listing *listing = arg;
+    char dir[TLOG_NAME_BYTES];
+    struct listing below = {.store = listing->store, .dir = dir};
+    return snprintf(dir, sizeof dir, "%s/%s", listing->dir, name) < (int)sizeof dir &&
+           below.store->io->list(below.store->io, dir, find_bytes, &below) == 1;
+}
+
+/* A topic without topic.conf: its making was cut short before it had an id, and nothing can have been accepted,
+ * or somebody removed it, and there are records. */
+static int without_conf(struct tlog_store *store, const char *name, struct tlog_error *error)
+{
+    char dir[TLOG_NAME_BYTES];
+    struct listing listing = {.store = store, .dir = dir};
+    snprintf(dir, sizeof dir, "%s/topics/%s", store->path, name);
+    if (store->io->list(store->io, dir, find_records, &listing) == 1) {
+        tlog_error_set(error, "topic %s: topic.conf is missing, and there are records", name);
+        return -EBADMSG;
+    }
+    tlog_store_note(store, "%s: the topic had not been made to the end, it is removed", name);
+    tlog_tree_remove(store->io, dir);
+    return 0;
+}
+
 static int recover_topic(struct tlog_recover *recover, const char *name, struct tlog_error *error)
 {
     char dir[TLOG_NAME_BYTES];
@@ -223,13 +261,8 @@ static int recover_topic(struct tlog_recover *recover, const char *name, struct 
     struct tlog_store *store = recover->store;
     struct listing listing = {.store = store};
     int r = tlog_topic_load(store, name, &topic, error);
-    if (r == -ENOENT && !store->options.read_only) {
-        /* Its making was cut short before it had an id: nothing can have been accepted. */
-        snprintf(dir, sizeof dir, "%s/topics/%s", store->path, name);
-        tlog_store_note(store, "%s: the topic had not been made to the end, it is removed", name);
-        tlog_tree_remove(store->io, dir);
-        return 0;
-    }
+    if (r == -ENOENT && !store->options.read_only)
+        return without_conf(store, name, error);
     if (r < 0)
         return r;
     atomic_store(&topic->unlisted, true);

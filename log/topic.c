@@ -10,7 +10,7 @@
 #include "log/error.h"
 #include "log/store.h"
 
-enum { NAME_MOST = 249 };
+enum { NAME_MOST = 249, NUMBERS = 100000 };
 
 int tlog_topic_check_name(const char *name)
 {
@@ -109,7 +109,8 @@ static int read_removed(struct tlog_topic *topic, const char *dir)
         unsigned number;
         struct tlog_point end = {0};
         if (sscanf(line, "%u %" SCNu64 " %" SCNu64 " %" SCNx64 " %" SCNd64 " %n", &number, &end.pos, &end.seq,
-                   &end.chain, &end.time_ns, &used) != 5)
+                   &end.chain, &end.time_ns, &used) != 5 ||
+            number >= NUMBERS)
             r = -EBADMSG;
         else
             r = tlog_topic_set_end(topic, number, &end);
@@ -250,7 +251,8 @@ int tlog_topic_add_partition(struct tlog_topic *topic, unsigned number, const st
     for (unsigned i = 0; r == 0 && i <= number; i++)
         if (i >= topic->partition_count || !topic->partitions[i])
             r = make_partition(topic, i, attr);
-    topic->mtime_ns = tlog_store_time_ns(topic->store);
+    if (r == 0)
+        topic->mtime_ns = tlog_store_time_ns(topic->store);
     pthread_mutex_unlock(&topic->lock);
     return r;
 }

@@ -29,9 +29,12 @@ static int move_to_trash(struct tlog_store *store, const char *dir, const char *
     char trash[TLOG_NAME_BYTES], to[TLOG_NAME_BYTES];
     snprintf(trash, sizeof trash, "%s/trash", store->path);
     int r = store->io->mkdir(store->io, trash);
+    if (r == 0)
+        r = store->io->sync_dir(store->io, store->path);
     if (r < 0 && r != -EEXIST)
         return r;
-    int n = snprintf(to, sizeof to, "%s/trash/%s.%" PRId64, store->path, what, store->io->realtime_ns(store->io));
+    /* A name that is near the longest is cut, so that the time still fits. */
+    int n = snprintf(to, sizeof to, "%s/trash/%.230s.%" PRId64, store->path, what, store->io->realtime_ns(store->io));
     if (n >= (int)sizeof to)
         return -ENAMETOOLONG;
     r = store->io->rename(store->io, dir, to);
