@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -63,9 +64,9 @@ static int clear_stale(const char *directory)
     }
     int result = unmount_stale(directory);
     if (result != 0)
-        tfs_say(LOG_ERR, "%s: cannot unmount what a killed topicfs left: %s", directory, strerror(-result));
+        tfs_say(LOG_ERR, "%s: cannot unmount a stale mount: %s", directory, strerror(-result));
     else
-        tfs_say(LOG_NOTICE, "%s: unmounted what a killed topicfs had left", directory);
+        tfs_say(LOG_NOTICE, "%s: unmounted a stale mount, left by a topicfs that was killed", directory);
     return result;
 }
 
@@ -91,16 +92,29 @@ static char *absolute_path(const char *path)
     return absolute;
 }
 
+/* 0 and the attributes, or ENOTCONN when the server of a topicfs mounted there is gone: stat(2) alone may be answered
+ * from what the kernel remembers, statvfs(2) is always asked. */
+static int look(const char *directory, bool mounted, struct stat *attr)
+{
+    struct statvfs space;
+
+    if (stat(directory, attr) != 0 || (mounted && statvfs(directory, &space) != 0))
+        return errno == ECONNABORTED ? ENOTCONN : errno;
+    return 0;
+}
+
 static int check(const char *directory)
 {
     enum { MOST = 16 }; /* dead mounts above each other */
     char type[64], source[1024];
     struct stat attr;
-    int error = 0;
+    bool mounted;
+    int error;
 
-    for (int i = 0; i < MOST; i++) {
-        error = stat(directory, &attr) == 0 ? 0 : errno;
-        if (error != ENOTCONN && error != ECONNABORTED)
+    for (int i = 0;; i++) {
+        mounted = find_mount(directory, type, source) && strcmp(type, TYPE) == 0;
+        error = look(directory, mounted, &attr);
+        if (error != ENOTCONN || i == MOST)
             break;
         int result = clear_stale(directory);
         if (result != 0)
@@ -112,7 +126,7 @@ static int check(const char *directory)
         tfs_say(LOG_ERR, "%s: cannot mount on it: %s", directory, strerror(error));
         return -error;
     }
-    if (find_mount(directory, type, source) && strcmp(type, TYPE) == 0) {
+    if (mounted) {
         tfs_say(LOG_ERR, "%s: already a mount of %s", directory, source);
         return -EBUSY;
     }
