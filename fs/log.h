@@ -4,7 +4,9 @@
 #define TFS_LOG_H
 
 void tfs_say(int priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* From now on by syslog; also what libfuse itself says. */
+/* What libfuse itself says goes the same way from now on; to be called first. */
+void tfs_say_for_libfuse(void);
+/* From now on by syslog. */
 void tfs_say_by_syslog(void);
 
 #endif

@@ -205,6 +205,7 @@ int main(int argc, char **argv)
     struct tfs_options options;
     int parent = -1, status = EXIT_USAGE;
 
+    tfs_say_for_libfuse();
     if (tfs_options_parse(&options, argc, argv) != 0) {
         status = EXIT_USAGE;
     } else if (options.help) {

@@ -31,7 +31,7 @@ static void note(void *arg, const char *line)
     struct tfs *fs = arg;
 
     clear_progress(&fs->progress);
-    tfs_say(LOG_NOTICE, "%s", line);
+    tfs_say(LOG_NOTICE, "%s: recovery: %s", fs->store_path, line);
 }
 
 static void show_progress(void *arg, uint64_t done, uint64_t total)
