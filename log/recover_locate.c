@@ -61,6 +61,7 @@ static int verify_on(struct tlog_recovering *s, unsigned i, struct tlog_scan *sc
         }
         int r = tlog_scan_run(scan, NULL);
         stand(s, i, scan);
+        s->index_tail = r == 0 && i + 1 == s->p->segment_count;
         if (r < 0 && r != -EBADMSG)
             return r;
         if (r == -EBADMSG || ++i >= s->p->segment_count || s->p->segments[i].pos != s->at.pos)

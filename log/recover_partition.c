@@ -135,6 +135,23 @@ int tlog_recover_make_empty(struct tlog_recovering *s)
     return r;
 }
 
+/* When the active segment got its first bytes, for segment.ms. */
+static int64_t first_append_ns(struct tlog_recovering *s)
+{
+    struct tlog_handle *handle;
+    struct tlog_entry first;
+    if (s->at.pos == tlog_active(s->p)->pos || tlog_active_open(s->p, &handle) < 0)
+        return 0;
+    struct tlog_scan scan = {.io = s->io, .idx_fd = handle->idx_fd};
+    return tlog_scan_entry(&scan, 0, &first) < 0 ? s->at.time_ns : first.time_ns;
+}
+
+static void count_disk_bytes(struct tlog_partition *p)
+{
+    for (unsigned i = 0; i + 1 < p->segment_count; i++)
+        p->closed_disk_bytes += (p->segments[i + 1].pos - p->segments[i].pos + 4095) & ~(uint64_t)4095;
+}
+
 static void settle(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
 {
     struct tlog_partition *p = s->p;
@@ -146,16 +163,42 @@ static void settle(struct tlog_recovering *s, const struct tlog_checkpoint_row *
         if (s->io->stat_path(s->io, path, &st) == 0)
             p->last_append_ns = p->changed_ns = st.mtime_ns;
     }
-    if (p->end > tlog_active(p)->pos)
-        p->segment_first_ns = s->at.time_ns;
+    p->segment_first_ns = first_append_ns(s);
     p->synced = row && row->synced <= p->end && row->synced > p->segments[0].pos ? row->synced : p->segments[0].pos;
     p->durable = p->journaled = p->synced;
     p->inherited = p->synced < p->end || s->changed;
     p->unlisted = p->files_unlisted = true;
-    for (unsigned i = 0; i + 1 < p->segment_count; i++)
-        p->closed_disk_bytes += (p->segments[i + 1].pos - p->segments[i].pos + 4095) & ~(uint64_t)4095;
+    count_disk_bytes(p);
     if (p->inherited)
         tlog_partition_needs(p, s->recover->checkpoint.lsn ? s->recover->checkpoint.lsn : 1);
+}
+
+/* Finds the end and makes the files agree with it. `row` may be NULL. */
+static int repair(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
+{
+    struct tlog_partition *p = s->p;
+    bool empty = p->segment_count == 0, failed = s->failed_marker || (row && row->failed);
+    bool known = !empty && s->recover->same_boot && tlog_recover_known_files(s, row);
+    /* Pages of a failed writeback count as clean: after one, even this boot's cache must prove itself. */
+    int r = empty ? tlog_recover_make_empty(s) : tlog_recover_locate(s, row, known && !failed);
+    if (r == 0)
+        tlog_recover_find_holes(s);
+    if (r == 0 && !p->damaged && (!s->recover->same_boot || failed))
+        r = tlog_recover_replay(s);
+    if (r == 0 && row && s->at.pos < row->synced && !p->damaged) {
+        tlog_recover_note(s, "bytes that had been synced are missing from", s->at.pos, " on");
+        p->damaged = true;
+    }
+    if (r < 0 || p->damaged) /* damage is left as it is, for somebody to look at */
+        return r;
+    r = tlog_recover_drop_segments(s, s->segment + 1);
+    if (r == 0 && known && s->index_tail && !s->raw)
+        r = tlog_recover_index_lines(s, p->segment_count - 1, UINT64_MAX);
+    if (r == 0)
+        r = tlog_recover_cut(s);
+    if (r == 0 && failed)
+        r = tlog_recover_rewrite(s, row ? row->synced : p->segments[0].pos);
+    return r;
 }
 
 int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *p, struct tlog_error *error)
@@ -169,22 +212,8 @@ int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *
     int r = list_segments(&s);
     if (r == 0)
         r = drop_unmade(&s);
-    bool empty = r == 0 && p->segment_count == 0;
-    bool trusted = r == 0 && !empty && recover->same_boot && tlog_recover_known_files(&s, row);
     if (r == 0)
-        r = empty ? tlog_recover_make_empty(&s) : tlog_recover_locate(&s, row, trusted);
-    if (r == 0)
-        tlog_recover_find_holes(&s);
-    if (r == 0 && !p->damaged && !recover->same_boot)
-        r = tlog_recover_replay(&s);
-    if (r == 0 && !p->damaged)
-        r = tlog_recover_drop_segments(&s, s.segment + 1);
-    if (r == 0 && !p->damaged && trusted && s.index_tail && !s.raw)
-        r = tlog_recover_index_lines(&s, p->segment_count - 1, UINT64_MAX);
-    if (r == 0 && !p->damaged)
-        r = tlog_recover_cut(&s);
-    if (r == 0 && !p->damaged && (s.failed_marker || (row && row->failed)))
-        r = tlog_recover_rewrite(&s, row ? row->synced : p->segments[0].pos);
+        r = repair(&s, row);
     if (r < 0) {
         tlog_error_set(error, "recovery: %s", strerror(-r));
         return r;
@@ -223,6 +252,7 @@ int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, 
     }
     tlog_partition_stand(p, &s.at, idx_bytes);
     const struct tlog_checkpoint_row *row = tlog_checkpoint_find(&recover->checkpoint, p->topic->id, p->number);
+    count_disk_bytes(p);
     p->durable = p->segments[0].pos;
     if (row && row->synced > p->durable)
         p->durable = row->synced < p->end ? row->synced : p->end;

@@ -14,7 +14,7 @@ struct tlog_recovering {
     struct tlog_point at; /* where the log ends, as found so far */
     unsigned segment;     /* the one that it stands in */
     uint64_t idx_bytes;   /* of its index */
-    bool index_tail;      /* whole lines past `at` count */
+    bool index_tail;      /* the last index was good to its end: in the same boot, whole lines past it count */
 };
 
 /* Tells "TOPIC/N: BEFORE number AFTER". */

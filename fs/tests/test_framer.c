@@ -361,6 +361,7 @@ static void random_writes_leave_whole_lines_in_order(void **state)
             char *newline = memchr(from, '\n', (size_t)(file.log + file.log_bytes - from));
             assert_non_null(newline);
             next = newline + 1;
+            *newline = 0; /* the log is no string, and sscanf wants one */
             if (next - from > MAX)
                 fail_msg("round %u: a line of %td bytes", round, next - from);
             if (from[0] != '<' || newline[-1] != '>' || sscanf(from, "<%u", &number) != 1) {
