@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -189,6 +190,17 @@ static int consume(struct consumer *c)
 
 /* ---- the command ------------------------------------------------------------------------------------ */
 
+/* Each partition takes a descriptor. */
+static void allow_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 static int open_feeds(struct consumer *c, const struct ctl_target *target)
 {
     struct ctl_summary *all;
@@ -197,6 +209,7 @@ static int open_feeds(struct consumer *c, const struct ctl_target *target)
 
     if (result < 0)
         return result;
+    allow_descriptors();
     c->feeds = calloc(count > 0 ? count : 1, sizeof(*c->feeds));
     if (!c->feeds)
         result = -ENOMEM;

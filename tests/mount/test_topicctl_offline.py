@@ -122,7 +122,7 @@ def test_describe(orders):
     assert topic["config"]["message.format"] == "lines"
     assert topic["config"]["delete.enable"] is False
     first, second = topic["partitions"]
-    assert (first["start"], first["end"], first["committed"]) == (0, len(LINES), len(LINES))
+    assert (first["start"], first["end"], first["committed"], first["durable"]) == (0, *[len(LINES)] * 3)
     assert (first["first_record"], first["records"], first["pending"]) == (0, 5000, 0)
     assert first["disk_bytes"] > 0
     assert abs(first["modified_ns"] / 1e9 - time.time()) < 300
@@ -505,6 +505,7 @@ DAMAGES = {
     "a cut log": lambda s: (cut(segments(s, "log")[1], 5000), segments(s, "log")[1]),
     "a cut last log": lambda s: (cut(segments(s, "log")[-1], -1), segments(s, "log")[-1]),
     "an empty log": lambda s: (cut(segments(s, "log")[1], 0), segments(s, "log")[1]),
+    "a grown log": lambda s: (segments(s, "log")[1].open("ab").write(b"more\n"), segments(s, "log")[1]),
     "a cut index": lambda s: (cut(segments(s, "idx")[1], 64 + 64 * 3), segments(s, "idx")[1]),
     "an index cut within an entry": lambda s: (cut(segments(s, "idx")[1], -10), segments(s, "idx")[1]),
     "an empty index": lambda s: (cut(segments(s, "idx")[1], 0), segments(s, "idx")[1]),
@@ -553,6 +554,25 @@ def test_verify_tells_a_torn_tail_and_damages_nothing(orders):
     found = ctl_json("verify", orders)
     assert (found["unindexed_bytes"], found["torn_bytes"], found["damages"]) == (6, 4, [])
     assert "no damage" in ctl("verify", orders).stdout.decode()
+
+
+@pytest.mark.parametrize("name", ["a bit of the first log", "the last byte of a full log", "an index entry's pos",
+                                  "an index header's seq", "a cut log", "a cut index", "a missing segment",
+                                  "swapped logs"])
+def test_verify_finds_without_a_checkpoint(orders, name):
+    """As in a copy made by hand, whose checkpoint says nothing or is not there."""
+    (orders / "checkpoint").unlink()
+    ctl("verify", orders)
+    DAMAGES[name](orders)
+    ctl("verify", orders, code=1)
+
+
+def test_verify_a_copy(orders):
+    copy = orders.parent / "copy"
+    shutil.copytree(orders, copy)
+    assert ctl_json("verify", copy)["records"] == 5000
+    flip(segments(copy, "log")[0], 1000)
+    ctl("verify", copy, code=1)
 
 
 def test_verify_leaves_other_topics_out(orders):

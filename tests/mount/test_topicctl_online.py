@@ -128,6 +128,75 @@ def test_produce_huge_and_too_long_lines(mnt):
     assert read(mnt / "t" / "0").endswith(huge + b"e\nf\n")
 
 
+@pytest.mark.sanitize
+def test_produce_from_a_pipe_that_does_not_block(mnt):
+    """Standard input may be set non-blocking by whoever else has it."""
+    mnt.topic("t")
+    source, sink = os.pipe()
+    os.set_blocking(source, False)
+    child = mnt.spawn(build_path("tools", "topicctl"), "produce", mnt.path, "t", stdin=source)
+    os.close(source)
+    os.write(sink, b"one\ntw")
+    wait_for(lambda: read(mnt / "t" / "0") == b"one\n", "the first line")
+    os.write(sink, b"o\nthr")
+    wait_for(lambda: read(mnt / "t" / "0") == b"one\ntwo\n", "the second line")
+    os.close(sink)
+    assert child.wait(30) == 0
+    assert read(mnt / "t" / "0") == b"one\ntwo\nthr\n"
+
+
+def test_consume_into_a_slow_pipe_that_does_not_block(orders):
+    source, sink = os.pipe()
+    os.set_blocking(sink, False)
+    child = orders.spawn(build_path("tools", "topicctl"), "consume", orders.path, "orders/0", stdout=sink)
+    os.close(sink)
+    pieces = []
+    while piece := os.read(source, 1000):
+        pieces.append(piece)
+    os.close(source)
+    assert child.wait(30) == 0
+    assert b"".join(pieces) == LINES
+
+
+@pytest.mark.sanitize
+def test_produce_is_interrupted_between_lines(mnt):
+    """Endless input and a SIGINT: whole lines only, all of them in order, and it says where it stopped."""
+    mnt.topic("t", max_message_bytes="64KiB")
+    source = mnt.spawn("seq", "1", "1000000000", stdout=subprocess.PIPE)
+    child = mnt.spawn(build_path("tools", "topicctl"), "produce", mnt.path, "t", stdin=source.stdout,
+                      stderr=subprocess.PIPE)
+    wait_for(lambda: os.stat(mnt / "t" / "0").st_size > 1 << 20, "a MiB of lines")
+    child.send_signal(signal.SIGINT)
+    assert child.wait(30) == 111
+    lines = read(mnt / "t" / "0").split(b"\n")
+    assert lines.pop() == b""
+    assert lines == [b"%d" % n for n in range(1, len(lines) + 1)]
+
+
+def test_produce_stops_when_the_partition_is_full(mnt):
+    mnt.topic("t", quota_bytes="100KiB")
+    lines = [b"%d\n" % n for n in range(100000)]
+    done = ctl("produce", mnt.path, "t", "--sync=1000", input=b"".join(lines), code=111)
+    kept = read(mnt / "t" / "0")
+    assert "Disk quota exceeded" in said(done) and f"after {len(kept.splitlines())} records" in said(done)
+    assert 90 << 10 < len(kept) <= 100 << 10 and b"".join(lines).startswith(kept) and kept.endswith(b"\n")
+    ctl("produce", mnt.path, "t", input=b"fits\n")
+    assert read(mnt / "t" / "0").endswith(b"fits\n")
+
+
+def test_produce_through_many_at_once(mnt):
+    mnt.topic("t")
+    children = [mnt.spawn("bash", "-c", 'seq "$3" "$4" | "$0" produce "$1" t --sync="$2"',
+                          build_path("tools", "topicctl"), mnt.path, 500, n * 10000, n * 10000 + 9999)
+                for n in range(8)]
+    assert [child.wait(60) for child in children] == [0] * 8
+    numbers = [int(line) for line in read(mnt / "t" / "0").split()]
+    assert sorted(numbers) == list(range(80000))
+    for n in range(8):
+        own = [number for number in numbers if number // 10000 == n]
+        assert own == sorted(own)
+
+
 def test_raw_records(mnt):
     mnt.topic("t", message_format="raw")
     ctl("produce", mnt.path, "t", "--whole", input=b"a\nb\0c")
