@@ -25,17 +25,9 @@ struct file {
 
 static void setup(struct file *file, size_t max_bytes)
 {
-    *file = (struct file){.max_bytes = max_bytes};
-    file->held = malloc(LOG_BYTES);
-    file->log = malloc(LOG_BYTES);
-    assert_non_null(file->held);
-    assert_non_null(file->log);
-}
-
-static void teardown(struct file *file)
-{
-    free(file->held);
-    free(file->log);
+    static char held[LOG_BYTES],
+        log[LOG_BYTES]; /* set up thousands of times: allocating them costs more than the test */
+    *file = (struct file){.max_bytes = max_bytes, .held = held, .log = log};
 }
 
 static void to_log(struct file *file, const char *data, size_t bytes)
@@ -105,7 +97,6 @@ static void appends_whole_lines_and_holds_the_rest(void **state)
     assert_int_equal(put(&file, "e\n\nfour"), 7);
     assert_log(&file, "one\ntwo\nthree\n\n");
     assert_int_equal(file.records, 4);
-    teardown(&file);
 }
 
 static void takes_a_line_of_exactly_the_limit(void **state)
@@ -119,7 +110,6 @@ static void takes_a_line_of_exactly_the_limit(void **state)
     assert_int_equal(put(&file, "1234567"), 7);
     assert_int_equal(put(&file, "\n"), 1);
     assert_log(&file, "1234567\n1234567\n");
-    teardown(&file);
 }
 
 static void a_rest_that_no_newline_can_save_is_refused_at_once(void **state)
@@ -131,7 +121,6 @@ static void a_rest_that_no_newline_can_save_is_refused_at_once(void **state)
     assert_int_equal(put(&file, "12345678"), -EMSGSIZE);
     assert_int_equal(put(&file, "zzz\nnext\n"), 9);
     assert_log(&file, "next\n");
-    teardown(&file);
 }
 
 static void gives_a_short_count_for_lines_before_a_long_one(void **state)
@@ -146,7 +135,6 @@ static void gives_a_short_count_for_lines_before_a_long_one(void **state)
     /* Nothing of that was taken: the next write begins a line. */
     assert_int_equal(put(&file, "c\n"), 2);
     assert_log(&file, "a\nb\nc\n");
-    teardown(&file);
 }
 
 static void drops_a_long_line_up_to_its_newline(void **state)
@@ -162,7 +150,6 @@ static void drops_a_long_line_up_to_its_newline(void **state)
     assert_int_equal(put(&file, "of it\nnew\nhalf"), 14);
     assert_int_equal(put(&file, "\n"), 1);
     assert_log(&file, "new\nhalf\n");
-    teardown(&file);
 }
 
 static void after_a_dropped_end_a_long_line_follows(void **state)
@@ -176,7 +163,6 @@ static void after_a_dropped_end_a_long_line_follows(void **state)
     assert_int_equal(put(&file, "123456789\n"), -EMSGSIZE);
     assert_int_equal(put(&file, "ok\n"), 3);
     assert_log(&file, "ok\n");
-    teardown(&file);
 }
 
 static void a_refused_write_with_the_newline_ends_the_line(void **state)
@@ -189,7 +175,6 @@ static void a_refused_write_with_the_newline_ends_the_line(void **state)
     assert_int_equal(put(&file, "6789\nnext\n"), -EMSGSIZE);
     assert_int_equal(put(&file, "other\n"), 6);
     assert_log(&file, "other\n");
-    teardown(&file);
 }
 
 static void the_same_write_again_does_not_tear(void **state)
@@ -205,7 +190,6 @@ static void the_same_write_again_does_not_tear(void **state)
     /* Once only: a third one is lines like any other. */
     assert_int_equal(put(&file, "6789\nnext\n"), 10);
     assert_log(&file, "next\n6789\nnext\n");
-    teardown(&file);
 }
 
 static void a_long_line_begun_in_the_refused_write_stays_refused(void **state)
@@ -217,7 +201,6 @@ static void a_long_line_begun_in_the_refused_write_stays_refused(void **state)
     for (int i = 0; i < 3; i++)
         assert_int_equal(put(&file, "123456789\nx\n"), -EMSGSIZE);
     assert_log(&file, "");
-    teardown(&file);
 }
 
 /* A request just after a full-size one may be the second piece of one write(2), whose error the kernel keeps. */
@@ -249,7 +232,6 @@ static void an_error_that_may_not_have_been_told_is_told_again(void **state)
     assert_int_equal(put(&file, "yyyyyyyyyyyyyyy\nz\n"), -EMSGSIZE);
     assert_int_equal(put(&file, "other\n"), 6);
     assert_log(&file, "ok\nz\nother\n");
-    teardown(&file);
     free(piece);
 }
 
@@ -278,7 +260,6 @@ static void finds_long_lines_in_large_writes(void **state)
                 assert_int_equal(taken, BYTES);
             else
                 assert_int_equal(taken, at > 0 ? (long)at : -EMSGSIZE);
-            teardown(&file);
         }
     free(data);
 }
@@ -295,7 +276,6 @@ static void a_limit_lowered_under_a_held_line_refuses_it(void **state)
     assert_int_equal(file.held_bytes, 0);
     assert_int_equal(put(&file, "ok\n"), 3);
     assert_log(&file, "ok\n");
-    teardown(&file);
 }
 
 static void raw_takes_each_write_as_a_record(void **state)
@@ -383,7 +363,6 @@ static void random_writes_leave_whole_lines_in_order(void **state)
                 short_lines += end + 1 - from <= MAX;
             assert_int_equal(seen, short_lines);
         }
-        teardown(&file);
     }
 }
 
