@@ -61,7 +61,7 @@ static void start_entry(struct tlog_partition *p, int64_t now_ns)
         .flags = rolled ? TLOG_ENTRY_ROLL : 0,
     };
     p->open->opened_ns = p->store->io->boottime_ns(p->store->io);
-    XXH3_64bits_reset_withSeed(&p->open->hash, p->closed.chain);
+    tlog_hash_begin(&p->open->hash, p->closed.chain);
 }
 
 static void hash_parts(struct tlog_partition *p, const struct tlog_append *append)

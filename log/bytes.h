@@ -34,6 +34,14 @@ static inline uint64_t tlog_get_u64(const uint8_t *from)
     return le64toh(value);
 }
 
+/* Begins a hash over pieces. Whatever a state on the stack or the heap holds from before must be gone first: with a
+ * seed that happens to stand in it, the reset alone keeps its old secret. */
+static inline void tlog_hash_begin(XXH3_state_t *state, uint64_t seed)
+{
+    XXH3_INITSTATE(state);
+    XXH3_64bits_reset_withSeed(state, seed);
+}
+
 static inline uint64_t tlog_hash(const void *data, size_t bytes, uint64_t seed)
 {
     return XXH3_64bits_withSeed(data, bytes, seed);

@@ -122,7 +122,7 @@ static int write_record(struct tlog_journal *journal, uint8_t *head, const struc
     struct tlog_journal_file *file = journal->current;
     struct iovec all[8] = {{head, TLOG_JOURNAL_RECORD_BYTES}};
     XXH3_state_t state;
-    XXH3_64bits_reset_withSeed(&state, file->generation);
+    tlog_hash_begin(&state, file->generation);
     tlog_put_u64(head + 8, journal->lsn + 1);
     XXH3_64bits_update(&state, head + 8, TLOG_JOURNAL_RECORD_BYTES - 8);
     for (int i = 0; i < count; i++) {

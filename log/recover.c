@@ -174,7 +174,7 @@ static int recover_partition(struct tlog_recover *recover, struct tlog_topic *to
     r = store->options.read_only ? tlog_partition_look(recover, p, error) : tlog_partition_recover(recover, p, error);
     if (r == 0)
         r = tlog_topic_place(topic, p);
-    if (r == 0 && (p->synced < p->end || p->first_lsn != 0))
+    if (r == 0 && (p->synced < p->end || p->first_lsn != 0 || p->files_unlisted))
         tlog_partition_dirtied(p);
     pthread_mutex_unlock(&p->lock);
     if (r < 0) {

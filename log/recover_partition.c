@@ -122,12 +122,30 @@ static int drop_unmade(struct tlog_recovering *s)
     return 0;
 }
 
-int tlog_recover_make_empty(struct tlog_recovering *s)
+/* Where the partition's first segment begins. */
+static struct tlog_point start_of(struct tlog_recovering *s)
 {
     struct tlog_topic *topic = s->p->topic;
     struct tlog_point start = {.chain = tlog_root_chain(topic->id, s->p->number)};
     if (s->p->number < topic->ends_count && topic->ends[s->p->number].pos > 0)
         start = topic->ends[s->p->number];
+    return start;
+}
+
+/* Names become durable in any order: a power cut can leave later segments without the first, which was not known
+ * to be durable, and so were not they. */
+static int drop_baseless(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
+{
+    uint64_t start = start_of(s).pos;
+    bool left = !s->recover->same_boot && !s->recover->copied;
+    if (!left || s->p->segment_count == 0 || s->p->segments[0].pos <= start || (row && row->synced > start))
+        return 0;
+    return tlog_recover_drop_segments(s, 0);
+}
+
+int tlog_recover_make_empty(struct tlog_recovering *s)
+{
+    struct tlog_point start = start_of(s);
     int r = tlog_partition_make(s->p, &start);
     s->at = start;
     s->segment = 0;
@@ -167,7 +185,13 @@ static void settle(struct tlog_recovering *s, const struct tlog_checkpoint_row *
     p->synced = row && row->synced <= p->end && row->synced > p->segments[0].pos ? row->synced : p->segments[0].pos;
     p->durable = p->journaled = p->synced;
     p->inherited = p->synced < p->end || s->changed;
-    p->unlisted = p->files_unlisted = true;
+    /* Names are durable that a power cut has left, and those of what the checkpoint counts as synced. */
+    bool left = !s->recover->same_boot && !s->recover->copied;
+    bool known = row && p->end > p->segments[0].pos && row->synced == p->end && row->segment_pos == tlog_active(p)->pos;
+    if (!left && !known)
+        p->unlisted = p->files_unlisted = true;
+    if (s->changed)
+        p->files_unlisted = true;
     count_disk_bytes(p);
     if (p->inherited)
         tlog_partition_needs(p, s->recover->checkpoint.lsn ? s->recover->checkpoint.lsn : 1);
@@ -212,6 +236,8 @@ int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *
     int r = list_segments(&s);
     if (r == 0)
         r = drop_unmade(&s);
+    if (r == 0)
+        r = drop_baseless(&s, row);
     if (r == 0)
         r = repair(&s, row);
     if (r < 0) {

@@ -120,7 +120,7 @@ static int hash_data(const struct tlog_scan *scan, const struct tlog_entry *entr
 {
     XXH3_state_t state;
     uint64_t foff = entry->pos - scan->segment_pos, left = entry->length_bytes;
-    XXH3_64bits_reset_withSeed(&state, scan->at.chain);
+    tlog_hash_begin(&state, scan->at.chain);
     while (left > 0) {
         size_t piece = left < DATA_BYTES ? left : DATA_BYTES;
         ssize_t n = scan->io->pread(scan->io, scan->log_fd, buffer, piece, foff);
