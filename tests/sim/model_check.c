@@ -48,8 +48,8 @@ static int entry_check(void *arg, const struct tlog_entry *entry)
     const char *name = label(found->expected);
     bool fine = true;
     if (getenv("TOPICFS_SIM_NOTES"))
-        fprintf(stderr, "    %s: entry pos %" PRIu64 " seq %" PRIu64 " length %u records %u flags %u\n", name,
-                entry->pos, entry->seq, entry->length_bytes, entry->records, entry->flags);
+        fprintf(stderr, "    %s: entry pos %" PRIu64 " seq %" PRIu64 " length %u records %u flags %u chain %" PRIu64 "\n", name,
+                entry->pos, entry->seq, entry->length_bytes, entry->records, entry->flags, entry->chain);
     if (!found->any && (entry->pos || entry->seq))
         fine = model_fail(found->model, "%s: the first entry is at pos %" PRIu64 " seq %" PRIu64, name, entry->pos,
                           entry->seq);
@@ -242,8 +242,8 @@ static bool tail_check(struct found *found, struct candidates *candidates, size_
         model->ended++;
         adopted[i] = model_line_new(text, length);
         adopted[i]->pieces[0] = length - 1;
-        if (candidate->line->durable)
-            adopted[i]->piece_count = adopted[i]->answered = adopted[i]->durable = 1;
+        adopted[i]->piece_count = adopted[i]->answered = 1;
+        adopted[i]->durable = candidate->line->durable != 0;
     }
     for (size_t j = 0; j < candidates->count; j++)
         if (candidates->at[j].needed && !candidates->at[j].seen)

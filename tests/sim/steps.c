@@ -321,6 +321,9 @@ bool step_writer(struct work *work)
 
 static bool synced(struct work *work, struct model_partition *partition, int result)
 {
+    if (getenv("TOPICFS_SIM_NOTES"))
+        fprintf(stderr, "    %s/%u: sync of %" PRIu64 " bytes: %d\n", partition->topic->name,
+                tlog_partition_number(partition->handle), partition->end, result);
     if (result)
         return step_error(work, "a sync", result);
     model_partition_synced(partition);

@@ -77,21 +77,6 @@ static bool complain(struct unplug *unplug, const char *crash, uint64_t seed, ui
     return false;
 }
 
-/* With TOPICFS_SIM_NOTES set: for people. */
-static int show_file(void *arg, const char *path, uint64_t size_bytes)
-{
-    fprintf(arg, "    %s %" PRIu64 "\n", path, size_bytes);
-    return 0;
-}
-
-static void show(struct simdisk *disk, const char *when)
-{
-    if (!getenv("TOPICFS_SIM_NOTES"))
-        return;
-    fprintf(stderr, "    %s:\n", when);
-    simdisk_walk(disk, "/", show_file, stderr);
-}
-
 /* ---- what a recovered store must still be able to do ---- */
 
 static bool probe(struct unplug *unplug, struct tlog_store *store, struct tlog_partition *partition, uint64_t number)
@@ -219,9 +204,9 @@ static bool go_on(struct unplug *unplug, struct simdisk **disk, struct tlog_stor
     *disk = left;
     if (!fine)
         return false;
-    show(left, "before the second power cut");
+    work_show(left, "before the second power cut");
     simdisk_power_cut(left, seed + 7);
-    show(left, "after the second power cut");
+    work_show(left, "after the second power cut");
     error = work_open(left, work, &store, &text);
     if (error)
         return model_fail(&work->model, "opening after a second power cut gave %d %s", error, text.text);
@@ -301,8 +286,8 @@ static bool judge(struct unplug *unplug, const struct point *point, enum model_c
     else if (store)
         work_bury(disk, store);
     if (!fine && before) {
-        show(point->disk, "when it crashed");
-        show(before, "what the crash left");
+        work_show(point->disk, "when it crashed");
+        work_show(before, "what the crash left");
     }
     points_clear(&inner);
     free(inner.at);

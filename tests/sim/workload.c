@@ -2,6 +2,7 @@
 #include "workload.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,9 +147,24 @@ bool work_reopen(struct work *work, enum model_crash crash)
     return model_check(&work->model, NULL, work->store, crash, true) && take_handles(work);
 }
 
+static int show_file(void *arg, const char *path, uint64_t size_bytes)
+{
+    fprintf(arg, "    %s %" PRIu64 "\n", path, size_bytes);
+    return 0;
+}
+
+void work_show(struct simdisk *disk, const char *when)
+{
+    if (!getenv("TOPICFS_SIM_NOTES"))
+        return;
+    fprintf(stderr, "    %s:\n", when);
+    simdisk_walk(disk, "/", show_file, stderr);
+}
+
 bool work_crash(struct work *work, enum model_crash crash, uint64_t seed)
 {
     struct simdisk *left = simdisk_clone(work->disk);
+    work_show(left, "before the crash");
     simdisk_hook(work->disk, NULL, NULL);
     simdisk_stop(work->disk, 0);
     (void)work_close(work);
@@ -158,6 +174,7 @@ bool work_crash(struct work *work, enum model_crash crash, uint64_t seed)
         simdisk_kill(left, seed);
     else
         simdisk_power_cut(left, seed);
+    work_show(left, "after the crash");
     return true;
 }
 

@@ -55,6 +55,9 @@ int work_open(struct simdisk *disk, const struct work *work, struct tlog_store *
 /* Closes a store whose process is to count as dead. */
 void work_bury(struct simdisk *disk, struct tlog_store *store);
 
+/* With TOPICFS_SIM_NOTES set, prints the disk's files, for people. */
+void work_show(struct simdisk *disk, const char *when);
+
 /* How often and how long: TOPICFS_TEST_SCALE, a decimal fraction, times `count`, at least 1. */
 unsigned work_scaled(unsigned count);
 /* The seeds to run: `first`, first + 1, ... `*count` of them; or only TOPICFS_SIM_SEED, when it is set. */
