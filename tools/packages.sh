@@ -1,13 +1,13 @@
 # shellcheck shell=bash
 # Debian packages this project needs, and a function that installs those which are missing. To be sourced.
 
-# What a build and a mount take.
+# What a build and a mount take. (cmocka, because configuring looks at the tests, too.)
 # shellcheck disable=SC2034 # for whoever sources this
 packages_build=(gcc libc6-dev meson ninja-build pkg-config libfuse3-dev fuse3 libxxhash-dev libzstd-dev libjansson-dev
-    libsystemd-dev)
+    libsystemd-dev libcmocka-dev)
 # What the tests take besides.
 # shellcheck disable=SC2034
-packages_test=(libcmocka-dev python3 python3-pytest clang-format clang-tidy cppcheck shellcheck mandoc valgrind attr
+packages_test=(python3 python3-pytest clang-format clang-tidy cppcheck shellcheck mandoc valgrind attr
     e2fsprogs inotify-tools rsync less vim-tiny strace gnuplot-nox jq pv file procps util-linux acl bsdextrautils xz-utils)
 
 # packages_install PROGRAM NAME...: installs what is missing, as root or by sudo. 1 when it could not; it has said
