@@ -185,10 +185,9 @@ static void settle(struct tlog_recovering *s, const struct tlog_checkpoint_row *
     p->synced = row && row->synced <= p->end && row->synced > p->segments[0].pos ? row->synced : p->segments[0].pos;
     p->durable = p->journaled = p->synced;
     p->inherited = p->synced < p->end || s->changed;
-    /* Names are durable that a power cut has left, and those of what the checkpoint counts as synced. */
-    bool left = !s->recover->same_boot && !s->recover->copied;
+    /* Names that the checkpoint knows are durable. Others may be of an earlier start that was killed. */
     bool known = row && p->end > p->segments[0].pos && row->synced == p->end && row->segment_pos == tlog_active(p)->pos;
-    if (!left && !known)
+    if (!known)
         p->unlisted = p->files_unlisted = true;
     if (s->changed)
         p->files_unlisted = true;
