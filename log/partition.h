@@ -114,6 +114,8 @@ void tlog_segment_path(const struct tlog_partition *p, uint64_t pos, char to[TLO
 /* The journal's record `lsn` is needed until the files are synced next. With the lock. */
 static inline void tlog_partition_needs(struct tlog_partition *p, uint64_t lsn)
 {
+    if (lsn == 0) /* none */
+        return;
     if (p->first_lsn == 0 || lsn < p->first_lsn)
         p->first_lsn = lsn;
     if (p->flushing && (p->later_lsn == 0 || lsn < p->later_lsn))

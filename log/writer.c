@@ -54,6 +54,7 @@ static void link_writer(struct tlog_writer *writer)
 static void forget(struct tlog_writer *writer)
 {
     tlog_partition_needs(writer->partition, writer->first_lsn);
+    writer->first_lsn = 0;
     writer->partition->pending -= writer->held_bytes;
     writer->held_bytes = 0;
     unlink_writer(writer);
