@@ -26,7 +26,7 @@ struct faulty {
     const struct fault *fault;
     uint64_t number, seen, used_at;
     unsigned full_steps;
-    bool resized;
+    bool resized, met;
 };
 
 /* The disk becomes full at the operation, but for a little. */
@@ -52,6 +52,7 @@ static void arm(struct faulty *faulty)
 
 static void disarm(struct faulty *faulty)
 {
+    faulty->met |= faulty->fault->full ? faulty->resized : simdisk_failed(faulty->work.disk);
     simdisk_hook(faulty->work.disk, NULL, NULL);
     simdisk_fail(faulty->work.disk, 0, 0, 0, false);
     simdisk_resize(faulty->work.disk, 1U << 30, 100000);
@@ -152,8 +153,7 @@ static void run(const char *name, const struct fault *fault, uint64_t first, uns
             faulty->number = number;
             faulty->work.seed = seed;
             model_init(&faulty->work.model, NULL);
-            bool fine = story(faulty);
-            bool met = fault->full ? faulty->resized : faulty->work.struck;
+            bool fine = story(faulty), met = faulty->met;
             char why[sizeof faulty->work.model.why];
             memcpy(why, faulty->work.model.why, sizeof why);
             const char *what = faulty->work.what;

@@ -54,7 +54,8 @@ struct model_topic {
     char name[256], old_name[256];        /* old: what a power cut may bring back, or empty */
     bool present, may_vanish, may_return; /* after a power cut */
     bool raw;
-    int64_t quota; /* the value of quota.bytes, a key that stands for all configuration here */
+    int64_t quota;       /* the value of quota.bytes, a key that stands for all configuration here */
+    int64_t other_quota; /* 0, or one whose setting failed at a point from which a restart may find it done */
     struct tlog_topic *handle;
     struct model_partition partitions[MODEL_PARTITIONS];
 };

@@ -360,7 +360,7 @@ static bool topic_check(struct model *model, struct model_topic *topic, struct m
     if (!name_allowed(topic, name, flight, crash))
         return model_fail(model, "%s: the topic should be called %s", name, topic->name);
     int64_t quota = tlog_topic_value(handle, TLOG_QUOTA_BYTES);
-    if (crash != MODEL_COPY && quota != topic->quota &&
+    if (crash != MODEL_COPY && quota != topic->quota && quota != topic->other_quota &&
         !(flight && flight->configures == topic && quota == flight->new_quota) && !(flight && flight->creates == topic))
         return model_fail(model, "%s: quota.bytes is %" PRId64 ", not %" PRId64, name, quota, topic->quota);
     for (unsigned i = 0; i < MODEL_PARTITIONS; i++) {
@@ -381,6 +381,7 @@ static bool topic_check(struct model *model, struct model_topic *topic, struct m
     }
     if (adopt) {
         topic->quota = quota;
+        topic->other_quota = 0;
         topic->present = true;
         memcpy(topic->id, tlog_topic_id(handle), sizeof topic->id);
         memcpy(topic->name, name, sizeof name);

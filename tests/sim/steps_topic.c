@@ -93,7 +93,9 @@ static bool topic_configure(struct work *work, struct model_topic *topic)
     if (!topic_set(work, topic, text))
         return false;
     int64_t value = tlog_topic_value(topic->handle, TLOG_QUOTA_BYTES);
-    if (value != quota && !(work->faulty && value == topic->quota))
+    if (value != quota && work->faulty && value == topic->quota)
+        topic->other_quota = quota; /* refused, perhaps by the sync of a directory that shows it all the same */
+    else if (value != quota)
         return model_fail(&work->model, "%s: quota.bytes is %" PRId64 ", set was %" PRId64, topic->name, value, quota);
     topic->quota = value;
     return true;
