@@ -15,19 +15,20 @@
 #include "tools/selector.h"
 #include "tools/store.h"
 
-enum { BLOCK_BYTES = 1 << 20 };
+enum { BLOCK_BYTES = 1 << 20, LIST_NS = 1000000000 /* between looks for added partitions */ };
 
 /* A partition being consumed: [pos, end) is what is known to be there and wanted. */
 struct feed {
     struct ctl_partition partition;
     unsigned number;
     uint64_t pos, seq, end, end_seq;
+    bool ready;   /* may have grown */
     bool waiting; /* for the record that --from names, which does not exist yet */
 };
 
 struct consumer {
     struct ctl_store *store;
-    const char *topic;
+    struct ctl_target target;
     struct selector from, to;
     bool follow;
     uint64_t most; /* records, UINT64_MAX: all */
@@ -61,15 +62,15 @@ static int set_end(struct consumer *c, struct feed *feed)
     return selector_find(&c->to, &feed->partition, &feed->end, &feed->end_seq);
 }
 
-static int set_begin(struct consumer *c, struct feed *feed)
+static int set_begin(struct consumer *c, struct feed *feed, const struct selector *from)
 {
     uint64_t start, committed;
-    int result = selector_find(&c->from, &feed->partition, &feed->pos, &feed->seq);
+    int result = selector_find(from, &feed->partition, &feed->pos, &feed->seq);
 
     if (result == 0)
         result = c->store->backend->extent(&feed->partition, &start, &committed);
     if (result == 0)
-        feed->waiting = c->follow && feed->pos == committed && is_ahead(&c->from, feed->pos, feed->seq);
+        feed->waiting = c->follow && feed->pos == committed && is_ahead(from, feed->pos, feed->seq);
     return result;
 }
 
@@ -119,76 +120,7 @@ static int drain(struct consumer *c, struct feed *feed)
     return result;
 }
 
-/* Looks for more. With --to, the end is where it was found at first. */
-static int look(struct consumer *c, struct feed *feed)
-{
-    int result = 0;
-
-    if (feed->waiting)
-        result = set_begin(c, feed);
-    if (result < 0 || feed->waiting)
-        return result;
-    return set_end(c, feed);
-}
-
-/* A mount's poll says "ready" until the end of file has been read, as for any regular file. */
-static int hear_of_end(struct consumer *c, struct feed *feed)
-{
-    char byte;
-    ssize_t got = c->store->backend->read(&feed->partition, feed->pos, &byte, 1);
-
-    return got < 0 ? (int)got : 0;
-}
-
-/* Until a partition grows; a second at most, should a notice get lost. */
-static int wait_for_growth(struct consumer *c, struct pollfd *descriptors)
-{
-    for (size_t i = 0; i < c->count; i++)
-        descriptors[i] = (struct pollfd){.fd = c->feeds[i].partition.fd, .events = POLLIN};
-    int ready = poll(descriptors, c->count, 1000);
-    return ready < 0 && errno != EINTR ? -errno : 0;
-}
-
-static int follow(struct consumer *c)
-{
-    struct pollfd *descriptors = calloc(c->count, sizeof(*descriptors));
-    int result = descriptors ? 0 : -ENOMEM;
-
-    while (result == 0 && c->most > 0 && !ctl_stopped) {
-        result = wait_for_growth(c, descriptors);
-        for (size_t i = 0; result == 0 && i < c->count && c->most > 0 && !ctl_stopped; i++) {
-            result = look(c, &c->feeds[i]);
-            if (result == 0 && !c->feeds[i].waiting)
-                result = drain(c, &c->feeds[i]);
-            if (result == 0)
-                result = hear_of_end(c, &c->feeds[i]);
-        }
-    }
-    free(descriptors);
-    return result;
-}
-
-static int consume(struct consumer *c)
-{
-    int result = 0;
-
-    for (size_t i = 0; result == 0 && i < c->count; i++) {
-        struct feed *feed = &c->feeds[i];
-        result = set_begin(c, feed);
-        if (result == 0)
-            result = set_end(c, feed);
-        if (result == 0 && feed->end > feed->pos)
-            c->total_bytes += feed->end - feed->pos;
-    }
-    if (c->follow || c->most != UINT64_MAX)
-        c->total_bytes = 0;
-    for (size_t i = 0; result == 0 && i < c->count && !ctl_stopped; i++)
-        if (!c->feeds[i].waiting)
-            result = drain(c, &c->feeds[i]);
-    return result == 0 && c->follow ? follow(c) : result;
-}
-
-/* ---- the command ------------------------------------------------------------------------------------ */
+/* ---- partitions ------------------------------------------------------------------------------------- */
 
 /* Each partition takes a descriptor. */
 static void allow_descriptors(void)
@@ -201,46 +133,137 @@ static void allow_descriptors(void)
     }
 }
 
-static int open_feeds(struct consumer *c, const struct ctl_target *target)
+static bool has_feed(const struct consumer *c, unsigned number)
 {
-    struct ctl_summary *all;
-    size_t count;
-    int result = c->store->backend->partitions(c->store, target->topic, &all, &count);
+    for (size_t i = 0; i < c->count; i++)
+        if (c->feeds[i].number == number)
+            return true;
+    return false;
+}
 
+static int add_feed(struct consumer *c, unsigned number, const struct selector *from)
+{
+    struct feed *bigger = realloc(c->feeds, (c->count + 1) * sizeof(*bigger));
+
+    if (!bigger)
+        return -ENOMEM;
+    c->feeds = bigger;
+    struct feed *feed = &bigger[c->count];
+    *feed = (struct feed){.number = number};
+    int result = c->store->backend->open(c->store, c->target.topic, number, false, &feed->partition);
     if (result < 0)
         return result;
-    allow_descriptors();
-    c->feeds = calloc(count > 0 ? count : 1, sizeof(*c->feeds));
-    if (!c->feeds)
-        result = -ENOMEM;
-    for (size_t i = 0; result == 0 && i < count; i++) {
-        if (target->partition >= 0 && all[i].number != (unsigned)target->partition)
-            continue;
-        struct feed *feed = &c->feeds[c->count];
-        feed->number = all[i].number;
-        result = c->store->backend->open(c->store, target->topic, feed->number, false, &feed->partition);
-        if (result == 0)
-            c->count++;
-    }
+    c->count++;
+    result = set_begin(c, feed, from);
+    return result < 0 ? result : set_end(c, feed);
+}
+
+/* Opens the partitions that are wanted and not open yet, to begin at `from`. */
+static int add_feeds(struct consumer *c, const struct selector *from)
+{
+    struct ctl_summary *all = NULL;
+    size_t count = 0;
+    int result = c->store->backend->partitions(c->store, c->target.topic, &all, &count);
+
+    for (size_t i = 0; result == 0 && i < count; i++)
+        if ((c->target.partition < 0 || all[i].number == (unsigned)c->target.partition) && !has_feed(c, all[i].number))
+            result = add_feed(c, all[i].number, from);
     free(all);
-    if (result == 0 && c->count == 0 && target->partition >= 0)
-        return ctl_error(&c->store->error, -ENOENT, "no such partition");
     return result;
 }
 
+/* ---- following -------------------------------------------------------------------------------------- */
+
+/* A mount's poll says "ready" until the end of file has been read, as for any regular file. */
+static int hear_of_end(struct consumer *c, struct feed *feed)
+{
+    char byte;
+    ssize_t got = c->store->backend->read(&feed->partition, feed->pos, &byte, 1);
+
+    return got < 0 ? (int)got : 0;
+}
+
+/* Looks for more. */
+static int look(struct consumer *c, struct feed *feed)
+{
+    int result = feed->waiting ? set_begin(c, feed, &c->from) : 0;
+
+    if (result == 0 && !feed->waiting)
+        result = set_end(c, feed);
+    if (result == 0 && !feed->waiting)
+        result = drain(c, feed);
+    return result < 0 ? result : hear_of_end(c, feed);
+}
+
+/* Until a partition grows; for a second, as partitions are added without notice. Counts those that did. */
+static int wait_for_growth(struct consumer *c)
+{
+    struct pollfd *descriptors = calloc(c->count + 1, sizeof(*descriptors));
+
+    if (!descriptors)
+        return -ENOMEM;
+    for (size_t i = 0; i < c->count; i++)
+        descriptors[i] = (struct pollfd){.fd = c->feeds[i].partition.fd, .events = POLLIN};
+    int ready = poll(descriptors, c->count, 1000);
+    if (ready < 0)
+        ready = errno == EINTR ? 0 : -errno;
+    for (size_t i = 0; i < c->count; i++)
+        c->feeds[i].ready = ready == 0 || descriptors[i].revents != 0;
+    free(descriptors);
+    return ready;
+}
+
+static int follow(struct consumer *c)
+{
+    static const struct selector start = {SELECT_START, 0};
+    int64_t listed_ns = now_ns();
+    int result = 0;
+
+    while (result >= 0 && c->most > 0 && !ctl_stopped) {
+        result = wait_for_growth(c);
+        if (result >= 0 && (now_ns() - listed_ns >= LIST_NS || now_ns() < listed_ns)) {
+            size_t before = c->count;
+            result = add_feeds(c, &start);
+            for (listed_ns = now_ns(); before < c->count; before++)
+                c->feeds[before].ready = true;
+        }
+        for (size_t i = 0; result >= 0 && i < c->count && c->most > 0 && !ctl_stopped; i++)
+            if (c->feeds[i].ready)
+                result = look(c, &c->feeds[i]);
+    }
+    return result == -ENOENT ? -ESTALE : result < 0 ? result : 0; /* it was there */
+}
+
+static int consume(struct consumer *c)
+{
+    int result = add_feeds(c, &c->from);
+
+    if (result == 0 && c->count == 0 && c->target.partition >= 0)
+        return ctl_error(&c->store->error, -ENOENT, "no such partition");
+    for (size_t i = 0; c->most == UINT64_MAX && i < c->count; i++)
+        if (c->feeds[i].end > c->feeds[i].pos)
+            c->total_bytes += c->feeds[i].end - c->feeds[i].pos;
+    for (size_t i = 0; result == 0 && i < c->count && !ctl_stopped; i++)
+        if (!c->feeds[i].waiting)
+            result = drain(c, &c->feeds[i]);
+    return result == 0 && c->follow ? follow(c) : result;
+}
+
+/* ---- the command ------------------------------------------------------------------------------------ */
+
 static int consume_from(struct consumer *c, const char *name)
 {
-    struct ctl_target target;
-    int code = CTL_DONE, result = ctl_target_parse(name, &target, &c->store->error);
+    int code = CTL_DONE, result = ctl_target_parse(name, &c->target, &c->store->error);
 
-    if (result == 0)
-        result = open_feeds(c, &target);
+    allow_descriptors();
     if (result == 0 && !(c->buffer = malloc(BLOCK_BYTES)))
         result = -ENOMEM;
     c->progress = (struct progress){.what = "consume", .silent = c->follow || isatty(STDOUT_FILENO)};
     if (result == 0)
         result = consume(c);
     progress_end(&c->progress);
+    if (result == -ESTALE)
+        ctl_error(&c->store->error, result, "deleted while it was read");
     if (result < 0)
         code = ctl_fail(result, &c->store->error, "%s", name);
     for (size_t i = 0; i < c->count; i++)

@@ -244,6 +244,27 @@ def test_consume_follows_a_topic_and_stops_after_n_records(orders):
     assert child.wait(30) == 0
 
 
+def test_consume_follows_into_partitions_that_are_added(orders):
+    child = follow(orders, "orders", "--from", "-1")
+    last = LINES.splitlines(keepends=True)[-1]
+    assert child.stdout.read(len(last)) == last
+    (orders / "orders" / "3").touch()
+    append(orders / "orders" / "3", b"three\n")
+    assert child.stdout.read(6) == b"three\n"
+    append(orders / "orders" / "2", b"two\n")
+    assert child.stdout.read(4) == b"two\n"
+
+
+@pytest.mark.parametrize("target", ["orders/0", "orders"])
+def test_consume_ends_when_what_it_follows_is_deleted(orders, target):
+    child = follow(orders, target, "--from", "-1")
+    last = LINES.splitlines(keepends=True)[-1]
+    assert child.stdout.read(len(last)) == last
+    ctl("delete", orders.path, target, "--yes")
+    assert child.wait(30) != 0
+    assert b"deleted" in child.stderr.read()
+
+
 def test_consume_waits_for_a_record_to_come(orders):
     child = follow(orders, "orders/0", "--from", "r5002", "-n", 1)
     append(orders / "orders" / "0", b"5000\n")
