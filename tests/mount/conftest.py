@@ -14,6 +14,7 @@ def pytest_sessionstart(session):
         return
     if os.geteuid() != 0:
         pytest.exit("tests/mount: must be run by root: they mount, and become other users", 2)
+    os.umask(0o022)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -61,3 +62,20 @@ def small_disk(idle):
     finally:
         idle.detach()
         idle.image.clear()
+
+
+@pytest.fixture
+def failing_disk(idle):
+    """A mount whose store lies on a disk that fails once `idle.outer` is full: its image has holes there, and what
+    the loop device cannot write comes back as EIO from fsync."""
+    idle.outer = Image(idle.base, 256, "outer")
+    idle.image = Image(idle.outer.path, 1024, "inner")
+    idle.store = idle.image.path / "store"
+    try:
+        idle.start()
+        yield idle
+        idle.finish()
+    finally:
+        idle.detach()
+        idle.image.clear()
+        idle.outer.clear()

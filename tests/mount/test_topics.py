@@ -204,7 +204,7 @@ def test_rename_of_a_topic_takes_everything_along(mnt):
 
 
 @pytest.mark.parametrize("name, error", [
-    ("taken", errno.EEXIST), ("a b", errno.EINVAL), (".hidden", errno.EINVAL), ("x" * 250, errno.ENAMETOOLONG)])
+    ("taken", errno.ENOTEMPTY), ("a b", errno.EINVAL), (".hidden", errno.EINVAL), ("x" * 250, errno.ENAMETOOLONG)])
 def test_rename_of_a_topic_refuses(mnt, name, error):
     topic = mnt.topic("t")
     append(topic / "0", b"mine\n")
