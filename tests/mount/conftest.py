@@ -1,8 +1,9 @@
 import os
+import threading
 
 import pytest
 
-from harness import Image, Mount
+from harness import SCALE, Image, Mount
 
 
 def pytest_configure(config):
@@ -29,10 +30,15 @@ def pytest_runtest_makereport(item):
 
 def lifetime(options=""):
     mount = Mount(options=options)
+    # A test that hangs in a call on the mount can only be freed by the end of the daemon.
+    watchdog = threading.Timer(120 * max(SCALE, 1), mount.abort)
+    watchdog.daemon = True
+    watchdog.start()
     try:
         yield mount
         mount.finish()
     finally:
+        watchdog.cancel()
         mount.clear()
 
 

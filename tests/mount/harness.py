@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import faulthandler
 import os
 import re
 import shutil
@@ -124,6 +125,7 @@ class Mount:
         self.process = None
         self.children = []
         self.said = []  # stderr files of all daemons
+        self.heard = ""
         self.expected = []  # patterns of lines on stderr that the test provokes
         self.environment = dict(os.environ)
         self.prefix = []  # what the daemon is run by: setpriv, say
@@ -156,7 +158,7 @@ class Mount:
         if self.process.poll() is not None:
             code, self.process = self.process.returncode, None
             pytest.fail(f"the daemon ended with {code} instead of mounting:\n{self.stderr()}")
-        return is_mounted(self.path)
+        return is_alive(self.path)
 
     def kill(self):
         """SIGKILL: what a crash of the daemon is to everybody else."""
@@ -174,6 +176,12 @@ class Mount:
             pytest.fail(f"the daemon does not end:\n{self.stderr()}")
         self.process = None
         assert code is None or got == code, f"the daemon ended with {got}:\n{self.stderr()}"
+
+    def abort(self):
+        """The watchdog's way out of a test that hangs; the test fails by what it then meets."""
+        faulthandler.dump_traceback(all_threads=True)
+        if self.process is not None:
+            self.process.kill()
 
     def stop(self):
         """A clean unmount, as by umount(8), and the daemon's clean end."""
@@ -195,7 +203,10 @@ class Mount:
         return self.start()
 
     def stderr(self):
-        return "".join(log.read_text(errors="replace") for log in self.said)
+        """What all daemons of this test said; still known when its directory is gone."""
+        if self.base.exists():
+            self.heard = "".join(log.read_text(errors="replace") for log in self.said)
+        return self.heard
 
     def odd_lines(self):
         allowed = [ORDINARY, *(re.compile(pattern, re.I) for pattern in self.expected)]
@@ -285,6 +296,7 @@ class Mount:
 
     def clear(self):
         self.detach()
+        self.stderr()
         shutil.rmtree(self.base, ignore_errors=True)
 
 
@@ -295,6 +307,14 @@ def is_mounted(path):
         return any(line.split()[4] == wanted for line in table)
 
 
+def is_alive(path):
+    """Whether a mount is there and its daemon answers: statvfs(3) always asks it, stat(2) may not."""
+    try:
+        return is_mounted(path) and bool(os.statvfs(path).f_blocks)
+    except OSError:
+        return False
+
+
 def unmount(path):
     """Unmounts; EBUSY is given a moment, as the kernel closes files after their process has gone."""
     last = [None]
@@ -303,7 +323,7 @@ def unmount(path):
         last[0] = subprocess.run(["umount", path], capture_output=True, check=False)
         return last[0].returncode == 0 or b"busy" not in last[0].stderr
 
-    wait_for(attempt, "umount")
+    wait_for(attempt, "umount", 10)
     assert last[0].returncode == 0, last[0].stderr.decode()
 
 

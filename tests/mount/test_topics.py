@@ -307,15 +307,12 @@ def test_unlink_with_delete_enable_moves_to_the_trash_and_never_uses_a_position_
 def test_open_handles_of_a_deleted_partition(mnt):
     topic = mnt.topic("t", delete_enable="true")
     append(topic / "0", b"before\n")
-    writer = os.open(topic / "0", os.O_WRONLY | os.O_APPEND)
-    reader = os.open(topic / "0", os.O_RDONLY)
-    os.write(writer, b"unfinished")
-    os.unlink(topic / "0")
-    with fails(errno.ESTALE):
-        os.write(writer, b"too late\n")
-    assert os.read(reader, 100) == b"before\nunfinished\n", "unfinished lines are ended first, readers go on"
-    os.close(writer)
-    os.close(reader)
+    with opened(topic / "0") as writer, opened(topic / "0", os.O_RDONLY) as reader:
+        os.write(writer, b"unfinished")
+        os.unlink(topic / "0")
+        with fails(errno.ESTALE):
+            os.write(writer, b"too late\n")
+        assert os.read(reader, 100) == b"before\nunfinished\n", "unfinished lines are ended first, readers go on"
     (topic / "0").touch()
     assert read(topic / "0") == b""
 
