@@ -49,11 +49,15 @@ def wait_for(condition, what="the condition", seconds=DEADLINE):
 
 def run(*argv, code=0, seconds=60, **options):
     """Runs a program, checks its exit code (None: any), returns what subprocess.run does, output as bytes."""
-    done = subprocess.run([str(word) for word in argv], capture_output=True, timeout=seconds, **options)
+    done = subprocess.run([as_word(word) for word in argv], capture_output=True, timeout=seconds, **options)
     if code is not None and done.returncode != code:
-        pytest.fail(f"{' '.join(map(str, argv))}: exit code {done.returncode}, not {code}\n"
+        pytest.fail(f"{' '.join(str(word) for word in argv)}: exit code {done.returncode}, not {code}\n"
                     f"{done.stdout.decode(errors='replace')}{done.stderr.decode(errors='replace')}")
     return done
+
+
+def as_word(word):
+    return word if isinstance(word, bytes) else str(word)
 
 
 def sh(script, *args, **options):

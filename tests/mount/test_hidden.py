@@ -96,13 +96,15 @@ def test_config_refuses_a_bad_line_and_changes_nothing(topic, line, how):
     assert xattr(topic / "0", "quota.bytes") == "-1"
 
 
-def test_config_good_lines_before_a_bad_write_take_effect_as_one(topic):
-    """A handle whose one write was refused: what it wrote besides still counts, the refused write does not."""
+def test_config_a_handle_with_a_refused_write_changes_nothing_at_all(topic):
+    """What a handle wrote takes effect as one, so half of a faulty script does not."""
     with opened(topic / ".config") as fd:
         os.write(fd, b"quota.bytes=1000\n")
         with fails(errno.EINVAL):
             os.write(fd, b"nonsense=1\n")
-    assert keys(topic) == {"quota.bytes": "1000"}
+    assert keys(topic) == {}
+    append(topic / ".config", b"quota.bytes=2000\n")
+    assert keys(topic) == {"quota.bytes": "2000"}
 
 
 def test_config_o_trunc_alone_changes_nothing(topic):
