@@ -18,6 +18,7 @@ struct tfs_handle *tfs_handle_new(struct tfs *fs, struct tfs_node *node, int fla
     handle->part = node->part;
     handle->readable = (flags & O_ACCMODE) != O_WRONLY;
     handle->opened_truncating = (flags & O_TRUNC) != 0;
+    handle->told_first = tfs_node_told_last(node);
     atomic_init(&handle->told_end, UINT64_MAX);
     pthread_mutex_init(&handle->lock, NULL);
 

@@ -30,6 +30,7 @@ struct tfs_handle {
     struct tfs_framer framer;
     bool opened_truncating, wrote;
     uint64_t next_offset; /* where the last write ended, as the writer counts */
+    uint64_t told_first;  /* the first of the node's told sizes that counts as told to this one */
     /* part->lock: a release that is expected (release.h) */
     atomic_bool expected;
     unsigned expected_round;

@@ -276,23 +276,29 @@ int tfs_node_find_virtual(struct tfs *fs, struct tfs_node *directory, enum tfs_v
 
 void tfs_node_tell_size(struct tfs_node *node, uint64_t size)
 {
-    if (tfs_node_told_size(node, size))
-        return;
     pthread_mutex_lock(&node->told_lock);
-    node->told[node->told_next] = size;
-    node->told_next = (node->told_next + 1) % TFS_TOLD;
-    if (node->told_count < TFS_TOLD)
-        node->told_count++;
+    if (node->told_count == 0 || node->told[(node->told_count - 1) % TFS_TOLD] != size)
+        node->told[node->told_count++ % TFS_TOLD] = size;
     pthread_mutex_unlock(&node->told_lock);
 }
 
-bool tfs_node_told_size(struct tfs_node *node, uint64_t size)
+uint64_t tfs_node_told_last(struct tfs_node *node)
+{
+    pthread_mutex_lock(&node->told_lock);
+    uint64_t last = node->told_count > 0 ? node->told_count - 1 : 0;
+    pthread_mutex_unlock(&node->told_lock);
+    return last;
+}
+
+bool tfs_node_told_since(struct tfs_node *node, uint64_t first, uint64_t size)
 {
     bool told = false;
 
     pthread_mutex_lock(&node->told_lock);
-    for (unsigned i = 0; i < node->told_count && !told; i++)
-        told = node->told[i] == size;
+    if (first + TFS_TOLD < node->told_count)
+        first = node->told_count - TFS_TOLD;
+    for (uint64_t i = first; i < node->told_count && !told; i++)
+        told = node->told[i % TFS_TOLD] == size;
     pthread_mutex_unlock(&node->told_lock);
     return told;
 }

@@ -58,8 +58,8 @@ struct tfs_node {
     struct tfs_locks locks; /* of virtual files; a partition's are in part */
 
     pthread_mutex_t told_lock;
-    uint64_t told[TFS_TOLD]; /* distinct sizes that stat gave lately */
-    unsigned told_next, told_count;
+    uint64_t told[TFS_TOLD]; /* the sizes that stat gave lately, a repeated one once */
+    uint64_t told_count;     /* so many ever */
 };
 
 enum { TFS_NODE_BUCKETS = 4096 };
@@ -89,8 +89,9 @@ int tfs_node_find_virtual(struct tfs *fs, struct tfs_node *directory, enum tfs_v
 uint64_t tfs_topic_ino(const struct tlog_topic *topic);
 uint64_t tfs_partition_ino(const struct tlog_topic *topic, unsigned number);
 
-/* Sizes told of a partition's node. */
+/* Sizes told of a partition's node: which one is the newest, and whether that one or a later one is `size`. */
 void tfs_node_tell_size(struct tfs_node *node, uint64_t size);
-bool tfs_node_told_size(struct tfs_node *node, uint64_t size);
+uint64_t tfs_node_told_last(struct tfs_node *node);
+bool tfs_node_told_since(struct tfs_node *node, uint64_t first, uint64_t size);
 
 #endif

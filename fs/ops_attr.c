@@ -137,8 +137,9 @@ void tfs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     reply_attr(req, tfs_of(req), tfs_node_get(tfs_of(req), ino));
 }
 
-/* A truncation to the size that the caller sees changes nothing and is how rsync ends; any other is refused. */
-static int check_size(struct tfs_node *node, off_t size)
+/* A truncation to the size that the caller sees changes nothing and is how rsync ends; any other is refused. A writer
+ * sees what it has written, unfinished line and all. */
+static int check_size(struct tfs_node *node, struct tfs_handle *handle, off_t size)
 {
     if (node->kind == TFS_VIRTUAL)
         return node->virtual == TFS_CONFIG ? 0 : -EPERM;
@@ -148,9 +149,17 @@ static int check_size(struct tfs_node *node, off_t size)
         return -EISDIR;
     tfs_release_await(node->part);
     uint64_t committed = tlog_partition_committed(node->part->partition);
-    if ((uint64_t)size + node->base == committed || tfs_node_told_size(node, (uint64_t)size))
+    if ((uint64_t)size + node->base == committed)
         return 0;
-    return -EPERM;
+    uint64_t first = handle != NULL ? handle->told_first : tfs_node_told_last(node);
+    if (tfs_node_told_since(node, first, (uint64_t)size))
+        return 0;
+    if (handle == NULL)
+        return -EPERM;
+    pthread_mutex_lock(&handle->lock);
+    bool written = handle->wrote && handle->next_offset == (uint64_t)size;
+    pthread_mutex_unlock(&handle->lock);
+    return written ? 0 : -EPERM;
 }
 
 static int change_attr(struct tfs *fs, struct tfs_node *node, const struct stat *wanted, int to_set)
@@ -190,9 +199,8 @@ void tfs_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_se
     struct tfs_node *node = tfs_node_get(fs, ino);
     int result = 0;
 
-    (void)fi;
     if (to_set & FUSE_SET_ATTR_SIZE)
-        result = check_size(node, attr->st_size);
+        result = check_size(node, fi != NULL ? tfs_handle_of(fi->fh) : NULL, attr->st_size);
     if (result == 0 && (to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))
         result = change_attr(fs, node, attr, to_set);
     /* With a truncation the kernel sends times of its own making. */

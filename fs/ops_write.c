@@ -64,7 +64,7 @@ static bool may_write_at(struct tfs_handle *handle, uint64_t offset)
         return offset == handle->next_offset;
     if (offset == 0 && (handle->opened_truncating || handle->node->kind == TFS_DOOR))
         return true;
-    return tfs_node_told_size(handle->node, offset) ||
+    return tfs_node_told_since(handle->node, handle->told_first, offset) ||
            offset + handle->node->base == tlog_partition_committed(handle->part->partition);
 }
 
