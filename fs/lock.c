@@ -225,6 +225,17 @@ bool tfs_locks_test(struct tfs_locks *locks, const struct tfs_lock *want, struct
     return conflict != NULL;
 }
 
+bool tfs_locks_any_range(struct tfs_locks *locks)
+{
+    bool any = false;
+
+    pthread_mutex_lock(&locks->lock);
+    for (const struct tfs_lock *held = locks->held; held != NULL && !any; held = held->next)
+        any = held->kind == TFS_RANGE;
+    pthread_mutex_unlock(&locks->lock);
+    return any;
+}
+
 static void drop(struct tfs_locks *locks, bool (*which)(const struct tfs_lock *, uint64_t), uint64_t key)
 {
     struct tfs_lock *granted = NULL;

@@ -46,6 +46,8 @@ void tfs_locks_release(struct tfs_locks *locks);
 void tfs_locks_set(struct tfs_locks *locks, struct fuse_req *req, const struct tfs_lock *want, bool wait);
 /* Finds a lock that stands in the way of `want`: true, and `out` is a copy. */
 bool tfs_locks_test(struct tfs_locks *locks, const struct tfs_lock *want, struct tfs_lock *out);
+/* Whether anybody holds a range. */
+bool tfs_locks_any_range(struct tfs_locks *locks);
 /* Frees all ranges of an owner (a process closed the file), */
 void tfs_locks_drop_owner(struct tfs_locks *locks, uint64_t owner);
 /* all locks taken through an open file (its last close). */

@@ -54,8 +54,9 @@ int tfs_file_open(struct tfs *fs, struct tfs_node *node, struct fuse_file_info *
     }
     fi->fh = (uint64_t)(uintptr_t)handle;
     fi->direct_io = 1;
-    /* A reader's close need not wait for us. Its fcntl locks go at the last close. */
-    fi->noflush = !writable(fi->flags);
+    /* A reader's close need not wait for us, unless it may drop fcntl locks: any close of a file does, of those
+     * that its process holds there. Locks taken later through this one go at its last close. */
+    fi->noflush = !writable(fi->flags) && !tfs_locks_any_range(node->part != NULL ? &node->part->locks : &node->locks);
     return 0;
 }
 
