@@ -182,10 +182,8 @@ void tfs_op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, stru
         tfs_poller_set(&fs->notify, handle->part, &handle->poller, poll);
     uint64_t committed = tlog_partition_committed(handle->part->partition);
     uint64_t read_pos = handle->node->base + atomic_load_explicit(&handle->read_end, memory_order_relaxed);
-    if (read_pos < committed || atomic_load_explicit(&handle->told_end, memory_order_relaxed) != committed) {
+    /* The wake-up stays asked for all the same: an edge-triggered epoll does not ask again before the next growth. */
+    if (read_pos < committed || atomic_load_explicit(&handle->told_end, memory_order_relaxed) != committed)
         events |= POLLIN | POLLRDNORM;
-        if (poll != NULL)
-            tfs_poller_set(&fs->notify, handle->part, &handle->poller, NULL);
-    }
     fuse_reply_poll(req, events);
 }
