@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "log/error.h"
 #include "log/lock.h"
@@ -271,7 +272,7 @@ static int read_config(struct tlog_store *store, struct tlog_error *error)
         r = tlog_config_parse(store->config_text, strlen(store->config_text), &store->config, error);
     if (r < 0)
         tlog_error_prefix(error, "topicfs.conf");
-    store->attr = (struct tlog_attr){0755, 0, 0};
+    store->attr = (struct tlog_attr){0755, geteuid(), getegid()}; /* until somebody says otherwise */
     (void)tlog_attr_read(store->io, store->path, &store->attr, NULL, NULL);
     return r == -EINVAL ? -EBADMSG : r;
 }
