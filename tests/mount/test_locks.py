@@ -107,7 +107,8 @@ def test_a_blocking_lock_waits_for_its_turn(mnt, log, kind):
     # Each in its turn: the others' "locked" comes when one that has it lets go.
     for waiter in waiters:
         waiter.stdin.close()
-    assert [waiter.communicate(timeout=30)[0] for waiter in waiters] == [b"locked\n"] * 3
+    assert [waiter.wait(30) for waiter in waiters] == [0] * 3
+    assert [waiter.stdout.read() for waiter in waiters] == [b"locked\n"] * 3
     wait_for(lambda: attempt(log, kind), "the lock after the last")
 
 
