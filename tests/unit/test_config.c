@@ -236,6 +236,60 @@ static void test_merge_refuses_what_does_not_parse(void **state)
     assert_null(merged);
 }
 
+/* Random texts of likely and unlikely pieces. */
+static void random_text(char *to, size_t room, unsigned *seed)
+{
+    static const char *const pieces[] = {
+        "partitions=3",         "partitions = 4 ",
+        "flush.ms=1s",          "flush.ms=200",
+        "quota.bytes=-1",       "quota.bytes=1K",
+        "segment.ms=7d",        "message.format=raw",
+        "# partitions=9",       "#",
+        "open.truncate=refuse", " \t",
+        "delete.enable=true",   "max.message.bytes=64 KiB",
+    };
+    static const char *const wrong[] = {"partitions",   "=",   "flush.ms=", "x=1", "flush.ms=1 s m",
+                                        "partitions=0", "\x01"};
+    size_t used = 0;
+
+    *to = '\0';
+    for (int lines = rand_r(seed) % 12; lines > 0; lines--) {
+        const char *piece = rand_r(seed) % 40 == 0 ? wrong[(size_t)rand_r(seed) % (sizeof(wrong) / sizeof(*wrong))]
+                                                   : pieces[(size_t)rand_r(seed) % (sizeof(pieces) / sizeof(*pieces))];
+        const char *end = lines == 1 && rand_r(seed) % 2 ? "" : rand_r(seed) % 5 == 0 ? "\r\n" : "\n";
+        used += (size_t)snprintf(to + used, room - used, "%s%s", piece, end);
+    }
+}
+
+static bool same(const struct tlog_config *a, const struct tlog_config *b)
+{
+    return a->set == b->set && memcmp(a->values, b->values, sizeof(a->values)) == 0;
+}
+
+/* Whatever the texts: merging gives what parsing one after the other gives, and a merged text parses. */
+static void test_merging_is_parsing_one_after_the_other(void **state)
+{
+    (void)state;
+    for (unsigned run = 0; run < 20000; run++) {
+        struct tlog_config expected = {.set = 0}, got = {.set = 0};
+        struct tlog_error error = {""};
+        char before[1024], after[1024], *merged = NULL;
+        unsigned seed = run;
+        random_text(before, sizeof(before), &seed);
+        random_text(after, sizeof(after), &seed);
+        bool good = tlog_config_parse(before, strlen(before), &expected, NULL) == 0;
+        struct tlog_config kept = expected;
+        bool fits = tlog_config_parse(after, strlen(after), &expected, &error) == 0;
+        if (!fits && (error.text[0] == '\0' || !same(&kept, &expected)))
+            fail_msg("run %u: refused without a sentence, or with an effect", run);
+        if (tlog_config_merge(before, after, &merged, NULL) != (fits ? 0 : -EINVAL))
+            fail_msg("run %u: merge and parse disagree", run);
+        if (good && fits && (tlog_config_parse(merged, strlen(merged), &got, &error) != 0 || !same(&got, &expected)))
+            fail_msg("run %u: %s: merged into\n%s", run, error.text, merged);
+        free(merged);
+    }
+}
+
 static void test_format(void **state)
 {
     char to[32];
@@ -290,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_merge),
         cmocka_unit_test(test_merge_of_a_key_given_twice),
         cmocka_unit_test(test_merge_refuses_what_does_not_parse),
+        cmocka_unit_test(test_merging_is_parsing_one_after_the_other),
         cmocka_unit_test(test_format),
         cmocka_unit_test(test_error_prefix),
     };
