@@ -129,6 +129,7 @@ int tlog_segment_make(struct tlog_partition *p)
     p->idx_bytes = TLOG_INDEX_HEADER_BYTES;
     p->segment_first_ns = 0;
     p->reserved_log = p->reserved_idx = 0;
+    p->journaled_foff = 0;
     p->files_unlisted = true;
     return 0;
 }

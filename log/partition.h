@@ -66,6 +66,7 @@ struct tlog_partition {
     uint64_t synced;                   /* below it the files are synced */
     uint64_t durable;                  /* below it synced files or the journal hold everything */
     uint64_t journaled;                /* below it the journal has been written, if not synced */
+    uint64_t journaled_foff;           /* the same in the active segment's index; 0: not known */
     struct tlog_journal_mark marks[2]; /* older first; lsn 0: none */
     uint64_t first_lsn, later_lsn;     /* the oldest journal record needed; written during a flush */
     uint64_t rest_lsn;                 /* of the last record about an unfinished line */

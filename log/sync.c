@@ -146,8 +146,10 @@ int tlog_partition_flush(struct tlog_partition *p)
         p->synced = target;
         if (p->durable < target)
             p->durable = target;
-        if (p->journaled < target)
+        if (p->journaled < target) {
             p->journaled = target;
+            p->journaled_foff = 0;
+        }
         p->first_lsn = p->later_lsn;
         p->urgent = false;
     } else {
@@ -182,31 +184,43 @@ static void add_mark(struct tlog_partition *p, uint64_t lsn)
     *mark = (struct tlog_journal_mark){lsn, p->journaled};
 }
 
-/* Reads the entries of [from, closed end) from segment i into `entries` (to be freed). */
-static int read_entries(struct tlog_partition *p, unsigned i, uint64_t from, uint8_t **entries, size_t *bytes)
+/* Where in segment i's index the entries from `journaled` on are. The place is remembered for the active segment:
+ * an fsync a line would spend more on looking for it than on all else but the disk. */
+static int find_entries(struct tlog_partition *p, unsigned i, struct tlog_handle *handle, uint64_t *from, uint64_t *to)
 {
-    struct tlog_handle *handle;
-    struct tlog_io_stat idx;
+    bool active = i + 1 == p->segment_count;
+    struct tlog_io_stat idx = {.size_bytes = p->idx_bytes};
     const struct tlog_io *io = p->store->io;
-    int r = tlog_segment_open(p, i, &handle);
-    if (r == 0)
-        r = io->stat(io, handle->idx_fd, &idx);
-    if (r < 0)
+    int r = active ? 0 : io->stat(io, handle->idx_fd, &idx);
+    *to = idx.size_bytes;
+    *from = p->journaled_foff;
+    if (r < 0 || (active && p->journaled_foff != 0))
         return r;
     struct tlog_scan scan = {.io = io,
-                             .log_fd = handle->log_fd,
                              .idx_fd = handle->idx_fd,
                              .segment_pos = p->segments[i].pos,
                              .idx_foff = TLOG_INDEX_HEADER_BYTES,
-                             .idx_bytes = i + 1 == p->segment_count ? p->idx_bytes : idx.size_bytes};
-    r = tlog_scan_seek(&scan, from);
+                             .idx_bytes = idx.size_bytes};
+    r = tlog_scan_seek(&scan, p->journaled);
+    *from = scan.idx_foff;
+    return r;
+}
+
+/* Reads the entries of segment i that the journal does not have into `entries` (to be freed). */
+static int read_entries(struct tlog_partition *p, unsigned i, uint8_t **entries, size_t *bytes)
+{
+    struct tlog_handle *handle;
+    uint64_t from = 0, to = 0;
+    int r = tlog_segment_open(p, i, &handle);
+    if (r == 0)
+        r = find_entries(p, i, handle, &from, &to);
     if (r < 0)
         return r;
-    *bytes = (scan.idx_bytes - scan.idx_foff) / TLOG_ENTRY_BYTES * TLOG_ENTRY_BYTES;
+    *bytes = (to - from) / TLOG_ENTRY_BYTES * TLOG_ENTRY_BYTES;
     *entries = malloc(*bytes + 1);
     if (!*entries)
         return -ENOMEM;
-    ssize_t n = io->pread(io, handle->idx_fd, *entries, *bytes, scan.idx_foff);
+    ssize_t n = p->store->io->pread(p->store->io, handle->idx_fd, *entries, *bytes, from);
     return n < 0 ? (int)n : (size_t)n < *bytes ? -EIO : 0;
 }
 
@@ -218,7 +232,7 @@ static int journal_segment(struct tlog_partition *p, unsigned i)
     size_t entry_bytes = 0;
     struct tlog_handle *handle;
     const struct tlog_io *io = p->store->io;
-    int r = data ? read_entries(p, i, from, &entries, &entry_bytes) : -ENOMEM;
+    int r = data ? read_entries(p, i, &entries, &entry_bytes) : -ENOMEM;
     if (r == 0)
         r = tlog_segment_open(p, i, &handle);
     if (r == 0) {
@@ -238,6 +252,7 @@ static int journal_segment(struct tlog_partition *p, unsigned i)
     if (r < 0)
         return r;
     p->journaled = to;
+    p->journaled_foff = i + 1 == p->segment_count ? p->idx_bytes : 0;
     tlog_partition_needs(p, lsn);
     add_mark(p, lsn);
     return 0;
