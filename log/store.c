@@ -197,6 +197,19 @@ static int make_store(struct tlog_store *store, struct tlog_error *error)
     return r < 0 ? r : write_id(store);
 }
 
+/* A start that was killed while it made the store may have left names that are not durable, the id's among them.
+ * Once there is a checkpoint there were later syncs of the directory. */
+static int settle_names(struct tlog_store *store)
+{
+    char checkpoint[TLOG_NAME_BYTES];
+    struct tlog_io_stat st;
+    snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint", store->path);
+    if (store->io->stat_path(store->io, checkpoint, &st) == 0)
+        return 0;
+    int r = sync_parent(store);
+    return r < 0 ? r : store->io->sync_dir(store->io, store->path);
+}
+
 static int take_lock(struct tlog_store *store, struct tlog_error *error)
 {
     char path[TLOG_NAME_BYTES];
@@ -240,6 +253,9 @@ static int enter(struct tlog_store *store, bool *copied, struct tlog_error *erro
         return r;
     if (!exists)
         return make_store(store, error);
+    r = store->options.read_only ? 0 : settle_names(store);
+    if (r < 0)
+        return r;
     r = read_id(store, copied, error);
     return r == 1 && !store->options.read_only ? 1 : r < 0 ? r : 0;
 }

@@ -191,8 +191,10 @@ int tlog_topic_rename(struct tlog_topic *topic, const char *name)
     snprintf(to, sizeof to, "%s/topics/%s", store->path, name);
     r = topic->deleted ? -ESTALE : tlog_table_has(store, name) ? -EEXIST : store->io->rename(store->io, from, to);
     if (r == 0) {
+        snprintf(from, sizeof from, "%s/topics", store->path);
         tlog_table_rename(store, topic, name);
-        atomic_store(&topic->unlisted, true);
+        if (store->io->sync_dir(store->io, from) < 0)
+            atomic_store(&topic->unlisted, true); /* the next fsync tries again */
     }
     lock_partitions(topic, false);
     pthread_mutex_unlock(&topic->lock);

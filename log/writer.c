@@ -115,7 +115,9 @@ static void journal_drop(struct tlog_partition *p, uint32_t producer_seq)
     tlog_put_u64(body, p->store->producer);
     tlog_put_u32(body + 8, producer_seq);
     struct iovec part = {body, sizeof body};
-    (void)tlog_journal_write(&p->store->journal, TLOG_JOURNAL_DROP, p->topic->id, p->number, &part, 1, NULL);
+    uint64_t lsn;
+    if (tlog_journal_write(&p->store->journal, TLOG_JOURNAL_DROP, p->topic->id, p->number, &part, 1, &lsn) == 0)
+        p->rest_lsn = lsn; /* an fsync waits for it, as for a rest */
 }
 
 /* Appends the rest and `length` bytes after it as records. */
