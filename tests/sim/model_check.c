@@ -242,9 +242,9 @@ static bool tail_check(struct found *found, struct candidates *candidates, size_
         candidate->seen = true;
         model->ended++;
         adopted[i] = model_line_new(text, length);
-        adopted[i]->pieces[0] = length - 1;
-        adopted[i]->piece_count = adopted[i]->answered = 1;
-        adopted[i]->durable = candidate->line->durable != 0;
+        memcpy(adopted[i]->pieces, candidate->line->pieces, sizeof adopted[i]->pieces);
+        adopted[i]->piece_count = adopted[i]->answered = pieces;
+        adopted[i]->durable = candidate->line->durable < pieces ? candidate->line->durable : pieces;
     }
     for (size_t j = 0; j < candidates->count; j++)
         if (candidates->at[j].needed && !candidates->at[j].seen)
@@ -288,10 +288,10 @@ static void partition_adopt(struct model_partition *partition, struct model_flig
         model_partition_add(partition, adopted[i]);
         adopted[i] = NULL;
     }
-    while (partition->rest_count)
-        model_partition_forget(partition, partition->rests[0], true);
-    if (crash == MODEL_COPY)
-        partition->durable = 0;
+    /* a rest that was dropped is gone after a kill, and may still come back after a power cut */
+    for (size_t i = partition->rest_count; i-- > 0;)
+        if (crash != MODEL_KILL || partition->rests[i]->state != MODEL_DROPPED)
+            model_partition_forget(partition, partition->rests[i], true);
 }
 
 static bool partition_check(struct model *model, struct model_partition *partition, struct model_flight *flight,
