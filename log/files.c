@@ -54,6 +54,21 @@ int tlog_file_replace(const struct tlog_io *io, const char *dir, const char *nam
     return io->sync_dir(io, dir);
 }
 
+int tlog_file_mark(const struct tlog_io *io, const char *dir, const char *name, const char *text)
+{
+    char path[TLOG_NAME_BYTES];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    int fd = io->open(io, path, TLOG_IO_WRITE | TLOG_IO_CREATE);
+    if (fd < 0)
+        return fd;
+    struct iovec part = {(void *)(uintptr_t)text, strlen(text)};
+    (void)io->pwritev(io, fd, &part, 1, 0);
+    (void)io->sync(io, fd);
+    io->close(io, fd);
+    (void)io->sync_dir(io, dir);
+    return 0;
+}
+
 int tlog_attr_read(const struct tlog_io *io, const char *dir, struct tlog_attr *attr, int64_t *mtime_ns,
                    uint64_t *mtime_end)
 {

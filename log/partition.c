@@ -375,7 +375,7 @@ void tlog_partition_fail(struct tlog_partition *p, int error)
     if (p->deleted) /* its name may be another's by now */
         return;
     tlog_partition_dir(p, dir);
-    int r = tlog_file_replace(p->store->io, dir, "failed", text, sizeof text - 1);
+    int r = tlog_file_mark(p->store->io, dir, "failed", text);
     tlog_store_note(p->store, "%s/%u: fsync: %s: read-only until a restart%s", p->topic->name, p->number,
                     strerror(-error), r < 0 ? " (and this could not be marked on disk)" : "");
 }

@@ -41,7 +41,7 @@ void tlog_store_fail(struct tlog_store *store)
 {
     static const char text[] = "the journal's fsync failed; a restart makes a new one\n";
     atomic_store(&store->failed, true);
-    int r = tlog_file_replace(store->io, store->path, "failed", text, sizeof text - 1);
+    int r = tlog_file_mark(store->io, store->path, "failed", text);
     tlog_store_note(store, "journal: fsync failed: the store is read-only until a restart%s",
                     r < 0 ? " (and this could not be marked on disk)" : "");
 }
