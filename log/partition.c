@@ -17,7 +17,10 @@ void tlog_partition_dir(const struct tlog_partition *p, char to[TLOG_NAME_BYTES]
 
 void tlog_segment_path(const struct tlog_partition *p, uint64_t pos, char to[TLOG_NAME_BYTES])
 {
-    snprintf(to, TLOG_NAME_BYTES, "%s/topics/%s/%u/%020" PRIu64, p->store->path, p->topic->name, p->number, pos);
+    char dir[TLOG_NAME_BYTES];
+    tlog_partition_dir(p, dir);
+    if (snprintf(to, TLOG_NAME_BYTES, "%s/%020" PRIu64, p->trash ? p->trash : dir, pos) >= TLOG_NAME_BYTES)
+        to[TLOG_NAME_BYTES - 1] = 0;
 }
 
 int tlog_segment_open(struct tlog_partition *p, unsigned i, struct tlog_handle **out)
@@ -28,14 +31,14 @@ int tlog_segment_open(struct tlog_partition *p, unsigned i, struct tlog_handle *
         *out = segment->handle;
         return 0;
     }
-    if (p->deleted) /* its name may be another's by now */
+    if (p->deleted && !p->trash) /* its name may be another's by now */
         return -ESTALE;
     char path[TLOG_NAME_BYTES];
     tlog_segment_path(p, segment->pos, path);
     int r = tlog_handles_open(&p->store->handles, path, p->store->options.read_only ? TLOG_IO_READ : TLOG_IO_WRITE,
                               &segment->handle, &p->lock, &p->sync_error);
     *out = segment->handle;
-    return r;
+    return r == -ENOENT && p->deleted ? -ESTALE : r; /* the trash was emptied */
 }
 
 unsigned tlog_segment_find(const struct tlog_partition *p, uint64_t pos)
@@ -167,6 +170,7 @@ void tlog_partition_free(struct tlog_partition *p)
     }
     free(p->segments);
     free(p->open);
+    free(p->trash);
     pthread_mutex_destroy(&p->lock);
     pthread_mutex_destroy(&p->flush_lock);
     free(p);

@@ -91,6 +91,7 @@ struct tlog_partition {
     int64_t set_mtime_ns;   /* from set_mtime, while end == set_mtime_end */
     uint64_t set_mtime_end; /* UINT64_MAX: none */
     bool damaged, deleted;
+    char *trash; /* its directory there, once deleted with records */
 
     bool queued;                       /* upkeep looks after it, and holds a reference */
     int64_t dirty_since_ns;            /* CLOCK_BOOTTIME */

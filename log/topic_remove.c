@@ -2,13 +2,16 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "log/store.h"
 
-/* Marks a partition as gone and closes its files; upkeep lets go of it by itself. With p->lock. */
-static void partition_gone(struct tlog_partition *p)
+/* Marks a partition as gone; upkeep lets go of it by itself. Whoever has it open reads on from `dir` in the trash;
+ * without one there is nothing to read. With p->lock. */
+static void partition_gone(struct tlog_partition *p, const char *dir)
 {
     p->deleted = true;
+    p->trash = dir ? strdup(dir) : NULL;
     for (unsigned i = 0; i < p->segment_count; i++)
         tlog_handles_close(&p->store->handles, &p->segments[i].handle);
 }
@@ -18,15 +21,15 @@ void tlog_topic_forget(struct tlog_topic *topic)
     for (unsigned i = 0; i < topic->partition_count; i++)
         if (topic->partitions[i]) {
             pthread_mutex_lock(&topic->partitions[i]->lock);
-            partition_gone(topic->partitions[i]);
+            partition_gone(topic->partitions[i], NULL);
             pthread_mutex_unlock(&topic->partitions[i]->lock);
         }
 }
 
-/* Moves a directory to the trash under a name that says what it was and when. */
-static int move_to_trash(struct tlog_store *store, const char *dir, const char *what)
+/* Moves a directory to the trash under a name that says what it was and when; `to` gets its path there. */
+static int move_to_trash(struct tlog_store *store, const char *dir, const char *what, char to[TLOG_NAME_BYTES])
 {
-    char trash[TLOG_NAME_BYTES], to[TLOG_NAME_BYTES];
+    char trash[TLOG_NAME_BYTES];
     snprintf(trash, sizeof trash, "%s/trash", store->path);
     int r = store->io->mkdir(store->io, trash);
     if (r == 0)
@@ -34,8 +37,9 @@ static int move_to_trash(struct tlog_store *store, const char *dir, const char *
     if (r < 0 && r != -EEXIST)
         return r;
     /* A name that is near the longest is cut, so that the time still fits. */
-    int n = snprintf(to, sizeof to, "%s/trash/%.230s.%" PRId64, store->path, what, store->io->realtime_ns(store->io));
-    if (n >= (int)sizeof to)
+    int n =
+        snprintf(to, TLOG_NAME_BYTES, "%s/trash/%.230s.%" PRId64, store->path, what, store->io->realtime_ns(store->io));
+    if (n >= TLOG_NAME_BYTES)
         return -ENAMETOOLONG;
     r = store->io->rename(store->io, dir, to);
     if (r == 0)
@@ -52,7 +56,7 @@ static bool holds_records(const struct tlog_partition *p)
 static int remove_locked(struct tlog_topic *topic, bool discard)
 {
     struct tlog_store *store = topic->store;
-    char dir[TLOG_NAME_BYTES], gone[TLOG_NAME_BYTES], id[33], topics[TLOG_NAME_BYTES];
+    char dir[TLOG_NAME_BYTES], gone[TLOG_NAME_BYTES], id[33], topics[TLOG_NAME_BYTES], own[TLOG_NAME_BYTES + 16];
     tlog_topic_dir(topic, dir);
     bool records = false;
     for (unsigned i = 0; i < topic->partition_count; i++)
@@ -68,7 +72,7 @@ static int remove_locked(struct tlog_topic *topic, bool discard)
     snprintf(topics, sizeof topics, "%s/topics", store->path);
     int r;
     if (records) {
-        r = move_to_trash(store, dir, topic->name);
+        r = move_to_trash(store, dir, topic->name, gone);
     } else {
         tlog_topic_hex(topic->id, id);
         snprintf(gone, sizeof gone, "%s/topics/.gone.%s", store->path, id);
@@ -81,8 +85,10 @@ static int remove_locked(struct tlog_topic *topic, bool discard)
     (void)store->io->sync_dir(store->io, topics);
     topic->deleted = true;
     for (unsigned i = 0; i < topic->partition_count; i++)
-        if (topic->partitions[i])
-            partition_gone(topic->partitions[i]);
+        if (topic->partitions[i]) {
+            snprintf(own, sizeof own, "%s/%u", gone, i);
+            partition_gone(topic->partitions[i], records ? own : NULL);
+        }
     return 0;
 }
 
@@ -103,15 +109,17 @@ int tlog_topic_remove(struct tlog_topic *topic, bool discard)
     pthread_mutex_lock(&store->admin_lock);
     pthread_mutex_lock(&topic->lock);
     int r = -ESTALE;
+    for (unsigned i = 0; discard && i < topic->partition_count; i++) /* the trash keeps what was acknowledged */
+        if (topic->partitions[i])
+            (void)tlog_partition_flush(topic->partitions[i]);
     if (!topic->deleted) {
         lock_partitions(topic, true);
         r = remove_locked(topic, discard);
         lock_partitions(topic, false);
     }
     pthread_mutex_unlock(&topic->lock);
-    if (r == 0) {
+    if (r == 0)
         tlog_table_remove(store, topic);
-    }
     pthread_mutex_unlock(&store->admin_lock);
     if (r == 0)
         tlog_topic_unref(topic); /* the table's */
@@ -121,7 +129,7 @@ int tlog_topic_remove(struct tlog_topic *topic, bool discard)
 static int partition_remove(struct tlog_partition *p, bool discard)
 {
     struct tlog_topic *topic = p->topic;
-    char dir[TLOG_NAME_BYTES], topic_dir[TLOG_NAME_BYTES], gone[TLOG_NAME_BYTES + 16], what[512];
+    char dir[TLOG_NAME_BYTES], topic_dir[TLOG_NAME_BYTES], gone[TLOG_NAME_BYTES], what[512];
     bool records = holds_records(p);
     if (records && !discard)
         return -EPERM;
@@ -140,9 +148,10 @@ static int partition_remove(struct tlog_partition *p, bool discard)
     }
     if (records) {
         snprintf(what, sizeof what, "%s.%u", topic->name, p->number);
-        r = move_to_trash(p->store, dir, what);
+        r = move_to_trash(p->store, dir, what, gone);
     } else {
-        snprintf(gone, sizeof gone, "%s/.gone.%u", topic_dir, p->number);
+        if (snprintf(gone, sizeof gone, "%s/.gone.%u", topic_dir, p->number) >= (int)sizeof gone)
+            return -ENAMETOOLONG;
         r = p->store->io->rename(p->store->io, dir, gone);
         if (r == 0)
             tlog_tree_remove(p->store->io, gone);
@@ -150,7 +159,7 @@ static int partition_remove(struct tlog_partition *p, bool discard)
     if (r == 0)
         (void)p->store->io->sync_dir(p->store->io, topic_dir);
     if (r == 0)
-        partition_gone(p);
+        partition_gone(p, records ? gone : NULL);
     return r;
 }
 
@@ -160,6 +169,8 @@ int tlog_partition_remove(struct tlog_partition *partition, bool discard)
     if (topic->store->options.read_only || atomic_load(&topic->store->failed))
         return -EROFS;
     pthread_mutex_lock(&topic->lock);
+    if (discard)
+        (void)tlog_partition_flush(partition); /* the trash keeps what was acknowledged */
     pthread_mutex_lock(&partition->lock);
     int r = partition->deleted ? -ESTALE : partition_remove(partition, discard);
     pthread_mutex_unlock(&partition->lock);
