@@ -15,7 +15,11 @@
 #include "tools/selector.h"
 #include "tools/store.h"
 
-enum { BLOCK_BYTES = 1 << 20, LIST_NS = 1000000000 /* between looks for added partitions */ };
+enum {
+    BLOCK_BYTES = 1 << 20,
+    PIECE_BYTES = 128 << 10,
+    LIST_NS = 1000000000, /* between looks for added partitions */
+};
 
 /* A partition being consumed: [pos, end) is what is known to be there and wanted. */
 struct feed {
@@ -85,23 +89,37 @@ static int limit(struct consumer *c, struct feed *feed)
 
 /* ---- copying ---------------------------------------------------------------------------------------- */
 
+/* In pieces, so that progress moves however slowly somebody reads. */
+static int put_out(struct consumer *c, const char *data, size_t length)
+{
+    int result = 0;
+
+    for (size_t done = 0, piece; result == 0 && done < length; done += piece) {
+        piece = length - done < PIECE_BYTES ? length - done : PIECE_BYTES;
+        result = ctl_write_all(STDOUT_FILENO, data + done, piece);
+        c->done_bytes += piece;
+        progress_show(&c->progress, c->done_bytes, c->total_bytes);
+    }
+    if (result < 0)
+        ctl_error(&c->store->error, result, "standard output: %s", strerror(-result));
+    return result;
+}
+
 static int copy(struct consumer *c, struct feed *feed)
 {
-    while (feed->pos < feed->end && !ctl_stopped) {
+    int result = 0;
+
+    while (result == 0 && feed->pos < feed->end && !ctl_stopped) {
         size_t want = feed->end - feed->pos < BLOCK_BYTES ? (size_t)(feed->end - feed->pos) : BLOCK_BYTES;
         ssize_t got = c->store->backend->read(&feed->partition, feed->pos, c->buffer, want);
         if (got < 0)
             return (int)got;
         if (got == 0)
             return ctl_error(&c->store->error, -EIO, "ended at %" PRIu64 " instead of %" PRIu64, feed->pos, feed->end);
-        int result = ctl_write_all(STDOUT_FILENO, c->buffer, (size_t)got);
-        if (result < 0)
-            return ctl_error(&c->store->error, result, "standard output: %s", strerror(-result));
+        result = put_out(c, c->buffer, (size_t)got);
         feed->pos += (uint64_t)got;
-        c->done_bytes += (uint64_t)got;
-        progress_show(&c->progress, c->done_bytes, c->total_bytes);
     }
-    return 0;
+    return result;
 }
 
 /* What is there now, all of it, so that lines of partitions do not mix. */
@@ -243,6 +261,7 @@ static int consume(struct consumer *c)
     for (size_t i = 0; c->most == UINT64_MAX && i < c->count; i++)
         if (c->feeds[i].end > c->feeds[i].pos)
             c->total_bytes += c->feeds[i].end - c->feeds[i].pos;
+    progress_show(&c->progress, 0, c->total_bytes);
     for (size_t i = 0; result == 0 && i < c->count && !ctl_stopped; i++)
         if (!c->feeds[i].waiting)
             result = drain(c, &c->feeds[i]);

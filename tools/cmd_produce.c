@@ -177,6 +177,7 @@ static int pump(struct producer *p, struct tlog_error *error)
     uint64_t read_bytes = 0;
     int result, more = 1;
 
+    progress_show(&p->progress, 0, p->total_bytes);
     while (more > 0) {
         size_t before = p->used;
         more = fill(p);

@@ -662,3 +662,26 @@ def test_progress_on_a_terminal_and_silence_in_a_pipe(store):
     assert b"produce: " in shown and b"/s" in shown and shown.endswith(b"\r\x1b[K")
     done = run("bash", "-c", script, "bash", build_path("tools", "topicctl"), store)
     assert done.stderr == b"" and done.stdout == b""
+
+
+def test_consume_tells_how_long_it_will_take(store):
+    """Into a pipe whose reader takes two seconds; stderr is a terminal."""
+    ctl("create", store, "t")
+    data = LINES * 4
+    ctl("produce", store, "t", input=data)
+    master, slave = pty.openpty()
+    child = subprocess.Popen([build_path("tools", "topicctl"), "consume", store, "t"], stdout=subprocess.PIPE,
+                             stderr=slave)
+    got, begin = b"", time.monotonic()
+    while piece := child.stdout.read(65536):
+        got += piece
+        while len(got) < len(data) and time.monotonic() - begin < 2 * len(got) / len(data):
+            time.sleep(0.01)  # the pace of the reader
+    child.stdout.close()
+    assert child.wait(60) == 0 and got == data
+    os.set_blocking(master, False)
+    shown = os.read(master, 65536)
+    os.close(slave)
+    os.close(master)
+    assert b"consume: " in shown and b"%, " in shown and b"/s, 0:0" in shown and b" left" in shown, shown
+    assert shown.endswith(b"\r\x1b[K")
