@@ -67,6 +67,7 @@ struct ctl_backend {
     int (*bounds)(struct ctl_store *store, const char *topic, unsigned number, struct tlog_bounds *out);
 
     int (*open)(struct ctl_store *store, const char *topic, unsigned number, bool write, struct ctl_partition *out);
+    /* -ESTALE when the partition was deleted meanwhile. */
     int (*extent)(struct ctl_partition *partition, uint64_t *start, uint64_t *committed);
     ssize_t (*read)(struct ctl_partition *partition, uint64_t pos, void *to, size_t bytes);
     int (*find)(struct ctl_partition *partition, enum tfs_find kind, int64_t value, uint64_t *pos, uint64_t *seq);

@@ -333,8 +333,12 @@ static int mount_open(struct ctl_store *store, const char *topic, unsigned numbe
 
 static int mount_extent(struct ctl_partition *partition, uint64_t *start, uint64_t *committed)
 {
+    struct stat status;
     int result = get_number(partition->fd, "start", 10, start);
 
+    /* One that was deleted can still be read through this file, but nothing will come any more. */
+    if (fstat(partition->fd, &status) == 0 && status.st_nlink == 0)
+        return -ESTALE;
     return result < 0 ? result : get_number(partition->fd, "committed", 10, committed);
 }
 
