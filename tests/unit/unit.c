@@ -1,5 +1,6 @@
 #include "unit.h"
 
+#include <time.h>
 #include <unistd.h>
 
 struct tlog_verify unit_verified;
@@ -424,6 +425,80 @@ unsigned unit_count(struct unit *u, const char *dir, const char *prefix)
     struct counting counting = {.prefix = prefix};
     assert_int_equal(u->io->list(u->io, full(u, dir), count_name, &counting), 0);
     return counting.count;
+}
+
+/* ---- the gate ---- */
+
+struct unit_gate unit_gate;
+
+static int gate_sync(const struct tlog_io *io, int fd)
+{
+    struct unit_gate *gate = &unit_gate;
+    pthread_mutex_lock(&gate->lock);
+    gate->inside++;
+    pthread_cond_broadcast(&gate->changed);
+    while (gate->shut)
+        pthread_cond_wait(&gate->changed, &gate->lock);
+    gate->inside--;
+    gate->syncs++;
+    bool refuse = gate->refuse_after == 0;
+    if (gate->refuse_after != UINT_MAX)
+        gate->refuse_after = refuse ? UINT_MAX : gate->refuse_after - 1;
+    pthread_mutex_unlock(&gate->lock);
+    return refuse ? -EIO : tlog_io_posix.sync(io, fd);
+}
+
+static int gate_sync_dir(const struct tlog_io *io, const char *path)
+{
+    struct unit_gate *gate = &unit_gate;
+    pthread_mutex_lock(&gate->lock);
+    void (*before)(void *) = gate->before_sync_dir;
+    gate->before_sync_dir = NULL;
+    pthread_mutex_unlock(&gate->lock);
+    if (before)
+        before(gate->arg);
+    return tlog_io_posix.sync_dir(io, path);
+}
+
+void unit_gate_use(struct unit *u)
+{
+    unit_gate = (struct unit_gate){.io = tlog_io_posix, .refuse_after = UINT_MAX};
+    unit_gate.io.sync = gate_sync;
+    unit_gate.io.sync_dir = gate_sync_dir;
+    pthread_mutex_init(&unit_gate.lock, NULL);
+    pthread_cond_init(&unit_gate.changed, NULL);
+    u->options.io = &unit_gate.io;
+}
+
+void unit_gate_shut(bool shut)
+{
+    pthread_mutex_lock(&unit_gate.lock);
+    unit_gate.shut = shut;
+    pthread_cond_broadcast(&unit_gate.changed);
+    pthread_mutex_unlock(&unit_gate.lock);
+}
+
+void unit_gate_wait(unsigned inside)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 10;
+    pthread_mutex_lock(&unit_gate.lock);
+    int r = 0;
+    while (r == 0 && unit_gate.inside < inside)
+        r = pthread_cond_timedwait(&unit_gate.changed, &unit_gate.lock, &until);
+    pthread_mutex_unlock(&unit_gate.lock);
+    assert_int_equal(r, 0);
+}
+
+void unit_wait(bool (*condition)(void *arg), void *arg)
+{
+    for (int i = 0; i < 10000; i++) {
+        if (condition(arg))
+            return;
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    fail_msg("it has not come about within its time");
 }
 
 /* ---- verification ---- */

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -107,6 +108,29 @@ void unit_flip(struct unit *u, const char *name, uint64_t foff);
 void unit_copy_store(struct unit *u);
 /* How many names a directory has that begin with this. */
 unsigned unit_count(struct unit *u, const char *dir, const char *prefix);
+
+/* ---- io with a gate: Linux's system calls, of which a test holds back or refuses some ---- */
+
+struct unit_gate {
+    struct tlog_io io;
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t changed;
+    bool shut;             /* syncs wait */
+    unsigned inside;       /* that wait */
+    unsigned syncs;        /* that were done or refused */
+    unsigned refuse_after; /* this many more are done, then one is refused; UINT_MAX: none */
+    /* Called once, before the next sync of a directory. */
+    void (*before_sync_dir)(void *arg);
+    void *arg;
+};
+extern struct unit_gate unit_gate;
+/* Opens the gate wide and lets u use it; before its store is opened. */
+void unit_gate_use(struct unit *u);
+void unit_gate_shut(bool shut);
+/* Waits until that many syncs stand before it. */
+void unit_gate_wait(unsigned inside);
+/* Waits for a condition, 10 s at most. */
+void unit_wait(bool (*condition)(void *arg), void *arg);
 
 /* ---- verification: the store must be closed ---- */
 
