@@ -114,7 +114,7 @@ int tlog_entry_close(struct tlog_partition *p)
 void tlog_reserve_release(struct tlog_partition *p)
 {
     struct tlog_handle *handle;
-    if ((p->reserved_log <= active_bytes(p) && p->reserved_idx <= p->idx_bytes) || p->deleted ||
+    if (p->deleted || (p->reserved_log <= active_bytes(p) && p->reserved_idx <= p->idx_bytes) ||
         tlog_active_open(p, &handle) < 0)
         return;
     (void)p->store->io->truncate(p->store->io, handle->log_fd, active_bytes(p));

@@ -221,6 +221,7 @@ static int make_partition(struct tlog_topic *topic, unsigned number, const struc
         return r;
     pthread_mutex_lock(&p->lock);
     r = tlog_partition_make(p, &start);
+    bool made = r == 0;
     tlog_partition_dir(p, dir);
     if (r == 0 && attr &&
         (attr->mode != (topic->attr.mode & 0666) || attr->uid != topic->attr.uid || attr->gid != topic->attr.gid)) {
@@ -232,6 +233,10 @@ static int make_partition(struct tlog_topic *topic, unsigned number, const struc
         r = tlog_topic_place(topic, p);
     if (r == 0)
         tlog_partition_dirtied(p);
+    else
+        p->deleted = true; /* upkeep may have heard of it */
+    if (r < 0 && made)
+        tlog_tree_remove(topic->store->io, dir);
     pthread_mutex_unlock(&p->lock);
     if (r < 0)
         tlog_partition_put(p);
