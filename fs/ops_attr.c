@@ -9,6 +9,7 @@
 #include "ops.h"
 #include "release.h"
 #include "virtual.h"
+#include "workers.h"
 
 static struct timespec timespec_of(int64_t ns)
 {
@@ -168,6 +169,7 @@ static int change_attr(struct tfs *fs, struct tfs_node *node, const struct stat 
 
     if (node->kind == TFS_VIRTUAL)
         return -EPERM;
+    tfs_worker_may_block();
     if (node->part != NULL)
         tlog_partition_attr(node->part->partition, &attr);
     else

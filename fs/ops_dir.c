@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "ops.h"
+#include "workers.h"
 
 struct names {
     bool filled;
@@ -148,5 +149,6 @@ void tfs_op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 void tfs_op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
     (void)ino, (void)datasync, (void)fi;
+    tfs_worker_may_block();
     fuse_reply_err(req, -tlog_store_sync(tfs_of(req)->store));
 }

@@ -8,6 +8,7 @@
 #include "ops.h"
 #include "release.h"
 #include "virtual.h"
+#include "workers.h"
 
 static bool writable(int flags)
 {
@@ -124,6 +125,7 @@ void tfs_op_read(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t offset, str
         bytes = (size_t)(committed - pos);
     atomic_store_explicit(&handle->read_end, (uint64_t)offset + bytes, memory_order_relaxed);
 
+    tfs_worker_may_block(); /* for the disk, when the bytes are not in memory */
     int result = tlog_partition_view(partition, pos, bytes, sequential, &view);
     if (result != 0) {
         fuse_reply_err(req, -result);
@@ -146,6 +148,8 @@ void tfs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     int result = 0;
 
     (void)ino;
+    if (handle->text != NULL)
+        tfs_worker_may_block();
     pthread_mutex_lock(&handle->lock);
     if (handle->text != NULL)
         result = tfs_text_flush(fs, handle->node, handle->text);

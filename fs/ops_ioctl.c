@@ -10,6 +10,7 @@
 #include "ioctl.h"
 #include "ops.h"
 #include "release.h"
+#include "workers.h"
 
 static void get_flags(fuse_req_t req, const struct tfs_node *node, size_t out_bytes)
 {
@@ -60,6 +61,7 @@ static int delete (struct tfs *fs, struct tlog_topic *topic, int32_t number)
 {
     struct tfs_node *node;
 
+    tfs_worker_may_block();
     for (unsigned i = 0; i < tlog_topic_partitions(topic); i++)
         if ((number == -1 || (unsigned)number == i) && tfs_node_find_partition(fs, topic, i, &node) == 0) {
             tfs_handles_end_lines(fs, node->part);

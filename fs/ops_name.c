@@ -9,6 +9,7 @@
 #include "name.h"
 #include "ops.h"
 #include "virtual.h"
+#include "workers.h"
 
 enum { TOPIC_NAME_MAX = 249 };
 
@@ -118,6 +119,7 @@ void tfs_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mo
     struct tfs_node *node = NULL;
     int result = -EPERM;
 
+    tfs_worker_may_block();
     if (parent == FUSE_ROOT_ID)
         result = tlog_topic_create(fs->store, name, 0, &attr, NULL, NULL);
     if (result == 0)
@@ -138,6 +140,7 @@ static int make_partition(struct tfs *fs, struct tfs_node *directory, const char
         return -EPERM;
     if (tfs_name_parse(name, &number) != TFS_NAME_PARTITION)
         return -EINVAL;
+    tfs_worker_may_block();
     int result = tlog_topic_add_partition(directory->topic, number, attr);
     if (result != 0 && (result != -EEXIST || exclusive))
         return result;
@@ -177,6 +180,7 @@ static int remove_partition(struct tfs *fs, struct tfs_node *directory, const ch
     if (result != 0)
         return result;
     result = -EPERM;
+    tfs_worker_may_block();
     if (node->kind == TFS_PARTITION) {
         bool discard = tlog_topic_value(directory->topic, TLOG_DELETE_ENABLE) != 0;
         if (discard)
@@ -203,6 +207,7 @@ void tfs_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
         fuse_reply_err(req, parent == FUSE_ROOT_ID ? ENOENT : ENOTDIR);
         return;
     }
+    tfs_worker_may_block();
     int result = tlog_topic_remove(topic, false);
     tlog_topic_unref(topic);
     fuse_reply_err(req, -result);
@@ -220,6 +225,7 @@ static int rename_topic(struct tfs *fs, const char *name, const char *new_name, 
     topic = tlog_topic_get(fs->store, name);
     if (topic == NULL)
         return -ENOENT;
+    tfs_worker_may_block();
     int result = tlog_topic_rename(topic, new_name);
     tlog_topic_unref(topic);
     if (result != -EEXIST || flags & RENAME_NOREPLACE)

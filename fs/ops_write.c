@@ -15,6 +15,7 @@
 #include "ops.h"
 #include "release.h"
 #include "virtual.h"
+#include "workers.h"
 
 struct synced {
     struct tlog_waiter waiter;
@@ -43,6 +44,7 @@ static void reply_when_durable(fuse_req_t req, struct tlog_partition *partition,
     struct tfs *fs = tfs_of(req);
     struct synced *synced = malloc(sizeof *synced);
 
+    tfs_worker_may_block(); /* one of those who wait runs the sync */
     if (synced == NULL) {
         int result = tlog_partition_sync_wait(partition);
         if (result == 0 && write)

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "handle.h"
+#include "workers.h"
 
 void tfs_release_expect(struct tfs_handle *handle)
 {
@@ -35,6 +36,7 @@ void tfs_release_wait(struct tfs_part *part)
 {
     struct timespec deadline;
 
+    tfs_worker_may_block();
     clock_gettime(CLOCK_MONOTONIC, &deadline);
     deadline.tv_nsec += TFS_RELEASE_WAIT_MS * 1000000L;
     if (deadline.tv_nsec >= 1000000000L) {

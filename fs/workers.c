@@ -5,13 +5,27 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <syslog.h>
 #include <time.h>
 
 #include "log.h"
 
-static void start_one(struct tfs_workers *workers);
+/* The pool that this thread belongs to; NULL in others. */
+static _Thread_local struct tfs_workers *own_pool;
+
+/* Gives back what the kernel had to fill for a large request. */
+static void shrink(struct fuse_buf *buffer, size_t used)
+{
+    enum { PAGE = 4096, KEPT = 64 * 1024 };
+    uintptr_t from = ((uintptr_t)buffer->mem + KEPT + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
+    uintptr_t to = ((uintptr_t)buffer->mem + used) & ~(uintptr_t)(PAGE - 1);
+
+    if (used > KEPT && to > from)
+        madvise((void *)from, to - from, MADV_DONTNEED);
+}
 
 static void *work(void *arg)
 {
@@ -19,6 +33,8 @@ static void *work(void *arg)
     struct fuse_buf buffer = {0};
     sigset_t stop;
 
+    own_pool = workers;
+    bool extra = atomic_fetch_add(&workers->running, 1) >= TFS_WORKERS_MIN;
     sigemptyset(&stop);
     sigaddset(&stop, TFS_SIGNAL_STOP);
     pthread_sigmask(SIG_UNBLOCK, &stop, NULL);
@@ -32,10 +48,11 @@ static void *work(void *arg)
             pthread_kill(workers->owner, TFS_SIGNAL_UNMOUNTED);
             break;
         }
-        if (atomic_fetch_sub_explicit(&workers->idle, 1, memory_order_relaxed) == 1)
-            start_one(workers);
+        atomic_fetch_sub_explicit(&workers->idle, 1, memory_order_relaxed);
         fuse_session_process_buf(workers->session, &buffer);
         atomic_fetch_add_explicit(&workers->idle, 1, memory_order_relaxed);
+        if (extra)
+            shrink(&buffer, (size_t)result);
     }
     free(buffer.mem);
     return NULL;
@@ -55,6 +72,12 @@ static void start_one(struct tfs_workers *workers)
     pthread_mutex_unlock(&workers->lock);
 }
 
+void tfs_worker_may_block(void)
+{
+    if (own_pool != NULL && atomic_load_explicit(&own_pool->idle, memory_order_relaxed) <= 0)
+        start_one(own_pool);
+}
+
 static void wake(int signal)
 {
     (void)signal; /* only to end a read(2) */
@@ -68,7 +91,8 @@ int tfs_workers_start(struct tfs_workers *workers, struct fuse_session *session)
     pthread_mutex_init(&workers->lock, NULL);
     sigemptyset(&action.sa_mask);
     sigaction(TFS_SIGNAL_STOP, &action, NULL);
-    start_one(workers);
+    for (int i = 0; i < TFS_WORKERS_MIN; i++)
+        start_one(workers);
     return workers->count > 0 ? 0 : -EAGAIN;
 }
 

@@ -1,5 +1,8 @@
-/* The threads that take requests from the kernel and handle them, one request a thread at a time. There is always
- * one more than are busy, up to a limit, since a request may wait for a disk or for another request (release.h). */
+/* The threads that take requests from the kernel and handle them, one request a thread at a time.
+ *
+ * A few are there from the start. Another is added, up to a limit, when one is about to wait (for a disk, or for
+ * another request: release.h) and none is left to take what comes meanwhile. Only the first few keep the memory that
+ * a large request needs. */
 #ifndef TFS_WORKERS_H
 #define TFS_WORKERS_H
 
@@ -9,13 +12,13 @@
 
 struct fuse_session;
 
-enum { TFS_WORKERS_MAX = 16 };
+enum { TFS_WORKERS_MIN = 4, TFS_WORKERS_MAX = 32 };
 
 struct tfs_workers {
     struct fuse_session *session;
     pthread_t owner; /* gets TFS_SIGNAL_UNMOUNTED when the mount is gone */
     atomic_bool stop;
-    atomic_int idle;
+    atomic_int idle, running;
     pthread_mutex_t lock;
     pthread_t threads[TFS_WORKERS_MAX];
     unsigned count;
@@ -29,5 +32,8 @@ struct tfs_workers {
 int tfs_workers_start(struct tfs_workers *workers, struct fuse_session *session);
 /* Takes no more requests, waits until those taken are handled (or kept for later), ends the threads. */
 void tfs_workers_stop(struct tfs_workers *workers);
+
+/* Called by whatever handles a request before it does what may take long. */
+void tfs_worker_may_block(void);
 
 #endif
