@@ -98,6 +98,15 @@ static void move_last(struct tlog_journal *journal, struct tlog_journal_file *fi
     append_file(journal, file);
 }
 
+/* Higher than any before, and never given twice: a power cut may lose the header that tells of a generation and keep
+ * records of it, which must not pass for those of the next one. So half of it is drawn. */
+static uint64_t next_generation(struct tlog_journal *journal)
+{
+    uint32_t drawn;
+    journal->io->random(journal->io, &drawn, sizeof drawn);
+    return ((journal->generation >> 32) + 1) << 32 | drawn;
+}
+
 /* Makes a free file the current one. Under the lock. */
 int tlog_journal_turn(struct tlog_journal *journal)
 {
@@ -109,7 +118,7 @@ int tlog_journal_turn(struct tlog_journal *journal)
         journal->next_name++;
         append_file(journal, file);
     }
-    file->generation = journal->generation + 1;
+    file->generation = next_generation(journal);
     file->first_lsn = journal->lsn + 1;
     file->last_lsn = journal->lsn;
     file->used_bytes = TLOG_JOURNAL_HEADER_BYTES;
@@ -118,7 +127,7 @@ int tlog_journal_turn(struct tlog_journal *journal)
         file->generation = 0;
         return r;
     }
-    journal->generation++;
+    journal->generation = file->generation;
     file->dirty = true;
     file->replayed = false;
     move_last(journal, file);

@@ -213,6 +213,10 @@ bool step_append(struct work *work)
     bool rest = work->flight.rest;
     ssize_t result = tlog_writer_append(writer->writer, data.bytes, data.length, whole, lines);
     step_returned(work);
+    if (getenv("TOPICFS_SIM_NOTES"))
+        fprintf(stderr, "    writer %d, %s/%u at %" PRIu64 ": %zu bytes, %zu whole, %.20s: %zd\n", (int)(writer - work->writers),
+                writer->partition->topic->name, tlog_partition_number(writer->partition->handle), writer->partition->end,
+                data.length, whole, data.bytes, result);
     bool all = result == (ssize_t)data.length, some = whole && result == (ssize_t)whole;
     bool fine = all || (some && work->faulty) || step_error(work, "an append", (int)result);
     bool ends = work->flight.ends;
@@ -265,6 +269,8 @@ static bool writer_close(struct work *work, struct work_writer *writer)
     struct model_partition *partition = writer->partition;
     struct tlog_bounds bounds;
     work->what = "closing a writer";
+    if (getenv("TOPICFS_SIM_NOTES"))
+        fprintf(stderr, "    close with %.20s\n", writer->rest ? writer->rest->line->text : "nothing");
     work->flight.partition = partition;
     if (writer->rest) {
         flight_line(&work->flight, model_line_copy(writer->rest->line));
@@ -296,6 +302,8 @@ bool step_writer(struct work *work)
         work->flight.partition = writer->partition;
         work->flight.drops = writer->rest;
         tlog_writer_drop(writer->writer);
+        if (getenv("TOPICFS_SIM_NOTES"))
+            fprintf(stderr, "    drop of %.20s\n", writer->rest->line->text);
         step_returned(work);
         model_flight_release(&work->flight);
         writer->rest->state = MODEL_DROPPED;
