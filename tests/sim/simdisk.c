@@ -234,7 +234,7 @@ uint64_t simdisk_used_bytes(struct simdisk *disk)
     return used;
 }
 
-void simdisk_lie(struct simdisk *disk, bool sync, bool sync_dir)
+void simdisk_lie(struct simdisk *disk, const char *sync, const char *sync_dir)
 {
     pthread_mutex_lock(&disk->lock);
     disk->lie_sync = sync;

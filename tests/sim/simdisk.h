@@ -75,8 +75,10 @@ void simdisk_bad_range(struct simdisk *disk, const char *path, uint64_t from, ui
 void simdisk_resize(struct simdisk *disk, uint64_t disk_bytes, uint64_t files);
 uint64_t simdisk_used_bytes(struct simdisk *disk);
 
-/* Disks that lie: sync and sync_dir answer 0 and do nothing. They exist to prove that tests notice. */
-void simdisk_lie(struct simdisk *disk, bool sync, bool sync_dir);
+/* A disk that lies: sync (of files whose path contains `sync`) and sync_dir (of directories whose path contains
+ * `sync_dir`) answer 0 and do nothing; "" is everything, NULL nothing. It exists to prove that tests notice. The
+ * texts are borrowed for as long as the disk and its clones live. */
+void simdisk_lie(struct simdisk *disk, const char *sync, const char *sync_dir);
 
 /* Called before each mutating operation, on the thread that asked for it; it may only use this disk to clone it. */
 void simdisk_hook(struct simdisk *disk, void (*hook)(void *arg, enum sim_kind kind, const char *path), void *arg);

@@ -62,7 +62,7 @@ static int end(struct simdisk *disk, int result)
     return result;
 }
 
-static int file_new(struct simdisk *disk, struct sim_inode *inode, bool writable)
+static int file_new(struct simdisk *disk, struct sim_inode *inode, const char *path, bool writable)
 {
     unsigned fd = 0;
     while (fd < disk->file_count && disk->files[fd].inode)
@@ -75,6 +75,9 @@ static int file_new(struct simdisk *disk, struct sim_inode *inode, bool writable
         disk->file_count = (unsigned)capacity;
     }
     disk->files[fd] = (struct sim_open_file){.inode = inode->number, .writable = writable};
+    size_t length = strlen(path),
+           skip = length < sizeof disk->files[fd].path ? 0 : length + 1 - sizeof disk->files[fd].path;
+    snprintf(disk->files[fd].path, sizeof disk->files[fd].path, "%s", path + skip);
     inode->open++;
     return (int)fd;
 }
@@ -126,7 +129,7 @@ static int sim_open(const struct tlog_io *io, const char *path, int flags)
         error = make(disk, path, false, &inode);
     if (error)
         return end(disk, error);
-    int fd = file_new(disk, inode, flags & TLOG_IO_WRITE);
+    int fd = file_new(disk, inode, path, flags & TLOG_IO_WRITE);
     if (fd >= 0 && flags & TLOG_IO_TRUNCATE)
         sim_data_truncate(disk, inode, 0);
     return end(disk, fd);
@@ -251,7 +254,7 @@ static int sim_sync(const struct tlog_io *io, int fd)
         return end(disk, -EBADF);
     if (fault)
         sim_data_sync_failed(inode, &disk->random);
-    else if (!error && !disk->lie_sync)
+    else if (!error && !(disk->lie_sync && strstr(disk->files[fd].path, disk->lie_sync)))
         sim_data_sync(inode);
     return end(disk, error);
 }
@@ -441,7 +444,7 @@ static int sim_sync_dir(const struct tlog_io *io, const char *path)
         error = missing;
     if (!error && !inode->directory)
         error = -ENOTDIR;
-    if (!error && !disk->lie_sync_dir)
+    if (!error && !(disk->lie_sync_dir && strstr(path, disk->lie_sync_dir)))
         sim_names_sync(disk, inode->number);
     return end(disk, error);
 }

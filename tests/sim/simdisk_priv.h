@@ -60,6 +60,7 @@ struct sim_name_op {
 struct sim_open_file {
     uint64_t inode; /* 0: free */
     bool writable, locks;
+    char path[128]; /* the end of the path it was opened by */
 };
 
 struct simdisk {
@@ -82,7 +83,7 @@ struct simdisk {
     bool fault_forever, fault_struck;
     uint64_t stop_skip;
     bool stop_armed, stopped;
-    bool lie_sync, lie_sync_dir;
+    const char *lie_sync, *lie_sync_dir;
     void (*hook)(void *arg, enum sim_kind kind, const char *path);
     void *hook_arg;
     /* the write under way, while its hook runs and in clones made then */

@@ -441,7 +441,7 @@ static void lies_lose_what_was_synced(void **state)
 {
     struct fixture *fixture = *state;
     const struct tlog_io *io = fixture->io;
-    simdisk_lie(fixture->disk, true, true);
+    simdisk_lie(fixture->disk, "/f", "");
     int fd = create(io, "/f");
     assert_int_equal(put(io, fd, "x", 0), 0);
     assert_int_equal(io->sync(io, fd), 0);

@@ -214,9 +214,10 @@ bool step_append(struct work *work)
     ssize_t result = tlog_writer_append(writer->writer, data.bytes, data.length, whole, lines);
     step_returned(work);
     if (getenv("TOPICFS_SIM_NOTES"))
-        fprintf(stderr, "    writer %d, %s/%u at %" PRIu64 ": %zu bytes, %zu whole, %.20s: %zd\n", (int)(writer - work->writers),
-                writer->partition->topic->name, tlog_partition_number(writer->partition->handle), writer->partition->end,
-                data.length, whole, data.bytes, result);
+        fprintf(stderr, "    writer %d, %s/%u at %" PRIu64 ": %zu bytes, %zu whole, %.20s: %zd\n",
+                (int)(writer - work->writers), writer->partition->topic->name,
+                tlog_partition_number(writer->partition->handle), writer->partition->end, data.length, whole,
+                data.bytes, result);
     bool all = result == (ssize_t)data.length, some = whole && result == (ssize_t)whole;
     bool fine = all || (some && work->faulty) || step_error(work, "an append", (int)result);
     bool ends = work->flight.ends;

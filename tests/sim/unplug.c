@@ -458,9 +458,8 @@ bool unplug_run(uint64_t seed, const struct unplug_options *options, struct unpl
     unplug->points =
         (struct points){.source = work->disk, .random = &unplug->random, .percent = options->point_percent};
     simdisk_hook(work->disk, hook, unplug);
-    bool fine = work_start(work, seed, NULL);
     simdisk_lie(work->disk, options->lie_sync, options->lie_sync_dir);
-    fine = fine && run_steps(unplug);
+    bool fine = work_start(work, seed, NULL) && run_steps(unplug);
     if (!fine && !*result->why)
         complain(unplug, "not crashed", 0, unplug->points.operations, SIM_LIST);
     result->operations = unplug->points.operations;

@@ -13,7 +13,7 @@ struct unplug_options {
     unsigned point_percent;  /* of the operations looked at; 0: all */
     bool copies;             /* the store is copied while it runs, and the copies judged */
     bool large, topics;
-    bool lie_sync, lie_sync_dir;
+    const char *lie_sync, *lie_sync_dir; /* see simdisk_lie */
 };
 
 struct unplug_result {
