@@ -374,6 +374,7 @@ void tlog_partition_fail(struct tlog_partition *p, int error)
 {
     char dir[TLOG_NAME_BYTES];
     static const char text[] = "an fsync of this partition failed; a restart writes it anew\n";
+    (void)tlog_entry_close(p); /* a restart believes after this what a chain vouches for, and no more */
     p->sync_error = error;
     p->failure_told = true;
     if (p->deleted) /* its name may be another's by now */

@@ -524,8 +524,12 @@ int tlog_store_config_set(struct tlog_store *store, const char *text, bool repla
         return -EROFS;
     pthread_mutex_lock(&store->admin_lock);
     int r = tlog_config_change(store->config_text, text, replace, &changed, &config, error);
-    if (r == 0)
+    if (r == 0) {
         r = tlog_file_replace(store->io, store->path, "topicfs.conf", changed, strlen(changed));
+        if (r < 0) /* perhaps at its very end: a restart must not find what was refused */
+            (void)tlog_file_replace(store->io, store->path, "topicfs.conf", store->config_text,
+                                    strlen(store->config_text));
+    }
     if (r == 0) {
         free(store->config_text);
         store->config_text = changed;

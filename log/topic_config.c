@@ -58,8 +58,11 @@ int tlog_topic_config_set(struct tlog_topic *topic, const char *text, bool repla
     pthread_mutex_lock(&topic->lock);
     tlog_topic_dir(topic, dir);
     int r = topic->deleted ? -ESTALE : tlog_config_change(topic->config_text, text, replace, &changed, &config, error);
-    if (r == 0)
+    if (r == 0) {
         r = tlog_topic_write_conf(topic, dir, changed);
+        if (r < 0) /* perhaps at its very end: a restart must not find what was refused */
+            (void)tlog_topic_write_conf(topic, dir, topic->config_text);
+    }
     if (r == 0) {
         free(topic->config_text);
         topic->config_text = changed;
