@@ -115,7 +115,7 @@ static bool sync_all(struct work *work)
 static bool story(struct faulty *faulty)
 {
     struct work *work = &faulty->work;
-    work->faulty = true;
+    work->faulty = work->model.faulty = true;
     work->topics = true;
     if (!start(faulty) || !steps(work, STEPS))
         return false;
@@ -127,7 +127,7 @@ static bool story(struct faulty *faulty)
         /* there is room again: nothing may be refused any more, and what waited is appended */
         simdisk_advance(work->disk, 6000000000);
         (void)tlog_store_upkeep(work->store);
-        work->faulty = false;
+        work->faulty = work->model.faulty = false;
         if (!steps(work, STEPS_AFTER) || !work_check_live(work))
             return false;
     }
@@ -135,7 +135,7 @@ static bool story(struct faulty *faulty)
     if (!restart(work, crash, faulty->number))
         return false;
     /* the restart made good what was doubtful: all works, and what is synced now survives */
-    work->faulty = false;
+    work->faulty = work->model.faulty = false;
     if (!steps(work, STEPS_AFTER) || !sync_all(work))
         return false;
     return restart(work, MODEL_CUT, faulty->number);

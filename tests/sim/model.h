@@ -34,12 +34,14 @@ enum model_rest_state {
 struct model_rest {
     struct model_line *line;
     enum model_rest_state state;
+    bool loose; /* dropped when the disk failed: a kill may bring it back */
 };
 
 struct model_partition {
     struct model_topic *topic;
     struct tlog_partition *handle;
-    bool present; /* answered */
+    bool present;    /* answered */
+    bool may_return; /* its making failed: a power cut may show what was made */
     struct model_line **lines;
     size_t count, capacity;
     uint64_t end;           /* bytes of the lines */
@@ -63,7 +65,7 @@ struct model_topic {
 struct model {
     struct model_topic topics[MODEL_TOPICS];
     char why[1024];      /* the first thing that was wrong; empty: nothing */
-    bool read_only;      /* a sync failed: errors of writes are expected */
+    bool faulty;         /* the disk may refuse a call */
     const char *scratch; /* a directory of the real filesystem, for tlog_verify */
     /* tallies, to see that what was meant to be tested was met */
     uint64_t checks, kept, lost, ended, torn;

@@ -190,7 +190,7 @@ static void candidates_fill(struct candidates *candidates, struct model_partitio
         const struct model_rest *rest = partition->rests[i];
         if (flight && (rest == flight->ends || rest == flight->grows))
             continue;
-        if (rest->state == MODEL_DROPPED && crash == MODEL_KILL)
+        if (rest->state == MODEL_DROPPED && crash == MODEL_KILL && !rest->loose)
             continue;
         candidate_add(candidates, rest->line, crash, rest->state == MODEL_DROPPED || (flight && rest == flight->drops));
     }
@@ -370,11 +370,14 @@ static bool topic_check(struct model *model, struct model_topic *topic, struct m
         bool fine = true;
         if (!found && partition->present && crash == MODEL_KILL && must_exist(topic, flight, crash))
             fine = model_fail(model, "%s/%u: the partition is lost", name, i);
-        if (found && !partition->present && !(flight && (flight->adds == partition || flight->creates == topic)))
+        if (found && !partition->present && topic->present && !(crash != MODEL_KILL && partition->may_return) &&
+            !(flight && (flight->adds == partition || flight->creates == topic)))
             fine = model_fail(model, "%s/%u: the partition should not be there", name, i);
         fine = fine && partition_check(model, partition, own, found, crash, adopt);
         if (fine && adopt)
             partition->present = found;
+        if (adopt && crash != MODEL_KILL)
+            partition->may_return = false;
         tlog_partition_unref(found);
         if (!fine)
             return false;
@@ -395,7 +398,17 @@ static struct model_topic *topic_of(struct model *model, const struct model_flig
         if (model->topics[i].used && !(flight && flight->creates == &model->topics[i]) &&
             !memcmp(model->topics[i].id, tlog_topic_id(handle), 16))
             return &model->topics[i];
-    return flight ? flight->creates : NULL;
+    if (flight && flight->creates)
+        return flight->creates;
+    /* one whose making failed has no id that anybody was told */
+    static const uint8_t none[16];
+    char name[256];
+    tlog_topic_name(handle, name);
+    for (size_t i = 0; i < MODEL_TOPICS; i++)
+        if (model->topics[i].used && model->topics[i].may_return && !memcmp(model->topics[i].id, none, 16) &&
+            !strcmp(model->topics[i].name, name))
+            return &model->topics[i];
+    return NULL;
 }
 
 /* A topic that is not there any more. */
@@ -462,6 +475,8 @@ bool model_check_live(struct model *model, struct model_partition *partition)
     found.length = bounds.end;
     found.bytes = malloc(bounds.end + 1);
     ssize_t length = tlog_partition_read(partition->handle, 0, found.bytes, bounds.end + 1);
+    if (model->faulty && length != (ssize_t)bounds.end) /* a disk that fails once */
+        length = tlog_partition_read(partition->handle, 0, found.bytes, bounds.end + 1);
     if (length != (ssize_t)partition->end || bounds.end != partition->end || bounds.end_seq != partition->count)
         fine = model_fail(
             model, "%s: %zd bytes are read, end %" PRIu64 ", end_seq %" PRIu64 "; written were %" PRIu64 " in %zu",

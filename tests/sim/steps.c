@@ -106,8 +106,10 @@ static void settle_orphans(struct work *work, struct model_partition *partition)
             if (rest->state != MODEL_ORPHAN || bounds.end - partition->end < length + 1)
                 continue;
             char *text = malloc(length + 1);
-            if (tlog_partition_read(partition->handle, partition->end, text, length + 1) == (ssize_t)length + 1 &&
-                text[length] == '\n' && !memcmp(text, rest->line->text, length)) {
+            ssize_t got = tlog_partition_read(partition->handle, partition->end, text, length + 1);
+            if (work->faulty && got < 0) /* a disk that fails once */
+                got = tlog_partition_read(partition->handle, partition->end, text, length + 1);
+            if (got == (ssize_t)length + 1 && text[length] == '\n' && !memcmp(text, rest->line->text, length)) {
                 struct model_line *line = model_line_copy(rest->line);
                 model_line_add(line, "\n", 1);
                 model_partition_add(partition, line);
@@ -117,7 +119,6 @@ static void settle_orphans(struct work *work, struct model_partition *partition)
             free(text);
         }
     }
-    (void)work;
 }
 
 static bool settle(struct work *work, struct model_partition *partition)
@@ -308,6 +309,7 @@ bool step_writer(struct work *work)
         step_returned(work);
         model_flight_release(&work->flight);
         writer->rest->state = MODEL_DROPPED;
+        writer->rest->loose = work->faulty;
         writer->rest = NULL;
         return settle(work, writer->partition);
     }

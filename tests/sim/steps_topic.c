@@ -67,7 +67,7 @@ bool step_topic_create(struct work *work)
     step_returned(work);
     work->flight = (struct model_flight){0};
     if (result) {
-        topic->used = false;
+        topic->may_return = true;
         topic->handle = NULL;
         return step_error(work, "creating a topic", result);
     }
@@ -161,6 +161,7 @@ static bool topic_grow(struct work *work, struct model_topic *topic)
     int result = tlog_topic_add_partition(topic->handle, number, NULL);
     step_returned(work);
     work->flight = (struct model_flight){0};
+    topic->partitions[number].may_return = result;
     if (result)
         return step_error(work, "adding a partition", result);
     topic->partitions[number].handle = tlog_partition_get(topic->handle, number);
