@@ -72,29 +72,32 @@ void tfs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         tfs_handle_close(fs, tfs_handle_of(fi->fh));
 }
 
-static void read_text(fuse_req_t req, const struct tfs_text *text, size_t bytes, uint64_t offset)
+/* Under the lock until the answer is written: the caller may close at once, and another thread then frees the text. */
+static void read_text(fuse_req_t req, struct tfs_handle *handle, size_t bytes, uint64_t offset)
 {
+    const struct tfs_text *text = handle->text;
     size_t left = offset < text->shown_bytes ? text->shown_bytes - (size_t)offset : 0;
 
+    pthread_mutex_lock(&handle->lock);
     fuse_reply_buf(req, left > 0 ? text->shown + offset : NULL, bytes < left ? bytes : left);
+    pthread_mutex_unlock(&handle->lock);
 }
 
-/* Into memory of this thread's own: what crosses segments, which no view does. */
+/* What crosses segments, which no view does: seldom enough to take the memory for it each time. */
 static void read_copied(fuse_req_t req, struct tlog_partition *partition, uint64_t pos, size_t bytes)
 {
-    static _Thread_local char *buffer;
+    char *copy = malloc(bytes);
 
-    if (buffer == NULL)
-        buffer = malloc(TFS_MAX_REQUEST_BYTES);
-    if (buffer == NULL) {
+    if (copy == NULL) {
         fuse_reply_err(req, ENOMEM);
         return;
     }
-    ssize_t got = tlog_partition_read(partition, pos, buffer, bytes);
+    ssize_t got = tlog_partition_read(partition, pos, copy, bytes);
     if (got < 0)
         fuse_reply_err(req, (int)-got);
     else
-        fuse_reply_buf(req, buffer, (size_t)got);
+        fuse_reply_buf(req, copy, (size_t)got);
+    free(copy);
 }
 
 void tfs_op_read(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t offset, struct fuse_file_info *fi)
@@ -104,7 +107,7 @@ void tfs_op_read(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t offset, str
 
     (void)ino;
     if (handle->text != NULL) {
-        read_text(req, handle->text, bytes, (uint64_t)offset);
+        read_text(req, handle, bytes, (uint64_t)offset);
         return;
     }
     tfs_release_await(handle->part);

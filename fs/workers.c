@@ -93,7 +93,10 @@ int tfs_workers_start(struct tfs_workers *workers, struct fuse_session *session)
     sigaction(TFS_SIGNAL_STOP, &action, NULL);
     for (int i = 0; i < TFS_WORKERS_MIN; i++)
         start_one(workers);
-    return workers->count > 0 ? 0 : -EAGAIN;
+    pthread_mutex_lock(&workers->lock);
+    unsigned count = workers->count;
+    pthread_mutex_unlock(&workers->lock);
+    return count > 0 ? 0 : -EAGAIN;
 }
 
 /* A thread may be just about to read when the signal comes: again, until it has ended. */
