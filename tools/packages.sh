@@ -10,6 +10,20 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config libfuse3-dev fuse3 li
 packages_test=(python3 python3-pytest clang-format clang-tidy cppcheck shellcheck mandoc valgrind attr
     e2fsprogs inotify-tools rsync less vim-tiny strace gnuplot-nox jq pv file procps util-linux acl bsdextrautils xz-utils)
 
+# packages_progress LOG: apt-get's lines go to LOG, its progress to a terminal.
+packages_progress() {
+    local line kind percent
+    while IFS= read -r line; do
+        IFS=: read -r kind _ percent _ <<<"$line"
+        case $kind in
+        pmstatus | dlstatus) [[ ! -t 2 ]] || printf '\r\033[K%s packages: %d %% ...' \
+            "$([[ $kind == dlstatus ]] && echo fetching || echo installing)" "${percent%.*}" >&2 ;;
+        *) printf '%s\n' "$line" >>"$1" ;;
+        esac
+    done
+    [[ ! -t 2 ]] || printf '\r\033[K' >&2
+}
+
 # packages_install PROGRAM NAME...: installs what is missing, as root or by sudo. 1 when it could not; it has said
 # why, in the name of PROGRAM.
 packages_install() {
@@ -32,12 +46,16 @@ packages_install() {
             return 1
         fi
     fi
-    echo "installing ${missing[*]}" >&2
-    local log status=0
+    local log status
     log=$(mktemp) || return 1
-    # A machine's package lists may be old or, in a fresh container, absent.
-    { "${as_root[@]}" apt-get update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y --no-install-recommends "${missing[@]}"; } </dev/null >"$log" 2>&1 || status=1
+    [[ -t 2 ]] && printf '\r\033[K' >&2
+    echo "installing ${missing[*]}" >&2
+    # A machine's package lists may be old or, in a fresh container, absent. Progress goes to standard output, because
+    # sudo closes all that is beyond standard error.
+    { "${as_root[@]}" apt-get -q update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get -q install -y --no-install-recommends -o APT::Status-Fd=1 "${missing[@]}"; } </dev/null 2>&1 |
+        packages_progress "$log"
+    status=$((PIPESTATUS[0] != 0))
     ((status)) && tail -n 20 "$log" >&2 && echo "$program: apt-get could not install ${missing[*]}" >&2
     rm -f "$log"
     return $status
