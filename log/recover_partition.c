@@ -240,7 +240,7 @@ int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *
     if (r == 0)
         r = repair(&s, row);
     if (r < 0) {
-        tlog_error_set(error, "recovery: %s", strerror(-r));
+        tlog_error_set(error, "recovery: %s", r == -ENOTSUP ? "an index of a newer format" : strerror(-r));
         return r;
     }
     struct tlog_scan first;
