@@ -87,27 +87,28 @@ static bool take_line(struct check *check, size_t at, size_t length)
     return true;
 }
 
-/* Finds the fragment that a writer with `needed` accepted bytes past its last whole line must have left, and at
- * most `most`. Exact lengths are looked for first, as a very short one fits many writers. */
-static bool take_fragment(struct check *check, unsigned writer, uint64_t needed, uint64_t most, size_t payload_max)
+/* Finds the fragment that a writer has left: of its next line, from `least` to `most` bytes. */
+static bool take_fragment(struct check *check, unsigned writer, uint64_t least, uint64_t most, size_t payload_max)
 {
     struct seen *seen = &check->writers[writer];
     stream_line(check->expected, writer, seen->next, stream_payload(writer, seen->next, payload_max));
-    for (int exact = 1; exact >= 0; exact--) {
-        for (size_t i = 0; i < check->fragment_count; i++) {
-            struct fragment *fragment = &check->fragments[i];
-            if (fragment->owned || fragment->length < needed || fragment->length > most ||
-                (exact && fragment->length != needed) || (seen->bytes > 0 && fragment->at < seen->last) ||
-                memcmp(check->expected, check->data + fragment->at, fragment->length) != 0)
-                continue;
-            fragment->owned = seen->fragment = true;
-            return true;
-        }
+    for (size_t i = 0; i < check->fragment_count; i++) {
+        struct fragment *fragment = &check->fragments[i];
+        if (fragment->owned || fragment->length < least || fragment->length > most ||
+            (seen->bytes > 0 && fragment->at < seen->last) ||
+            memcmp(check->expected, check->data + fragment->at, fragment->length) != 0)
+            continue;
+        fragment->owned = seen->fragment = true;
+        return true;
     }
     return false;
 }
 
-static bool judge_writer(struct check *check, unsigned writer, const struct ack *ack)
+/* Writers that must have left a fragment choose first, and exact ones among them: a very short fragment begins the
+ * lines of many. */
+enum turn { EXACT, AT_LEAST, PERHAPS };
+
+static bool judge_writer(struct check *check, unsigned writer, const struct ack *ack, enum turn turn)
 {
     const struct seen *seen = &check->writers[writer];
     uint64_t accepted = ack->accepted, asked = ack->asked;
@@ -116,11 +117,13 @@ static bool judge_writer(struct check *check, unsigned writer, const struct ack 
                 asked);
         return false;
     }
-    if (accepted == asked && accepted <= seen->bytes && accepted + 1 > seen->bytes)
-        return true;
     uint64_t needed = accepted > seen->bytes ? accepted - seen->bytes : 0;
     uint64_t most = asked > seen->bytes ? asked - seen->bytes : needed;
-    if (take_fragment(check, writer, needed > 0 ? needed : 1, most, ack->payload_max) || needed == 0)
+    if (seen->fragment || (turn == PERHAPS) != (needed == 0) || most == 0)
+        return true;
+    if (take_fragment(check, writer, needed > 0 ? needed : 1, turn == EXACT ? needed : most, ack->payload_max))
+        return true;
+    if (turn != AT_LEAST)
         return true;
     fprintf(stderr, "writer %u: %" PRIu64 " bytes were accepted, whole lines hold %" PRIu64 ", the rest is nowhere\n",
             writer, accepted, seen->bytes);
@@ -130,12 +133,13 @@ static bool judge_writer(struct check *check, unsigned writer, const struct ack 
 static bool judge(struct check *check, const struct ack *acks)
 {
     unsigned writers = 0;
-    for (unsigned writer = 0; writer < STREAM_WRITERS; writer++)
-        if (acks[writer].asked > 0 || check->writers[writer].next > 0) {
-            writers++;
-            if (!judge_writer(check, writer, &acks[writer]))
+    for (enum turn turn = EXACT; turn <= PERHAPS; turn++)
+        for (unsigned writer = 0; writer < STREAM_WRITERS; writer++)
+            if ((acks[writer].asked > 0 || check->writers[writer].next > 0) &&
+                !judge_writer(check, writer, &acks[writer], turn))
                 return false;
-        }
+    for (unsigned writer = 0; writer < STREAM_WRITERS; writer++)
+        writers += acks[writer].asked > 0 || check->writers[writer].next > 0;
     for (size_t i = 0; i < check->fragment_count; i++)
         if (!check->fragments[i].owned)
             return complain(check, check->fragments[i].at, check->fragments[i].length, "is nobody's");

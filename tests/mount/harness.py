@@ -314,7 +314,8 @@ def is_mounted(path):
 def is_alive(path):
     """Whether a mount is there and its daemon answers: statvfs(3) always asks it, stat(2) may not."""
     try:
-        return is_mounted(path) and bool(os.statvfs(path).f_blocks)
+        # A stale mount may be taken away in between, so what answers must be another filesystem.
+        return is_mounted(path) and os.statvfs(path) is not None and os.stat(path).st_dev != os.stat(path.parent).st_dev
     except OSError:
         return False
 
@@ -351,7 +352,8 @@ class Image:
         path = self.path / "ballast"
         space = os.statvfs(self.path)
         with open(path, "ab") as ballast:
-            os.posix_fallocate(ballast.fileno(), 0, max(space.f_bavail * space.f_bsize - leave, 1))
+            slack = leave or 1 << 20  # the last blocks by writing: what a file system needs for itself is its secret
+            os.posix_fallocate(ballast.fileno(), 0, max(space.f_bavail * space.f_bsize - slack, 1))
             chunk = 1 << 16
             while chunk >= 512 and not leave:
                 try:

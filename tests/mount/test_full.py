@@ -5,7 +5,14 @@ import os
 
 import pytest
 
-from harness import append, build_path, fails, opened, read, run, sh, wait_for
+from harness import append, build_path, fails, is_mounted, opened, read, run, sh, unmount, wait_for
+
+
+@pytest.fixture(autouse=True)
+def space_at_the_end(small_disk):
+    """The end of a test is not about a full disk, unless the test itself ends the daemon."""
+    yield
+    (small_disk.image.path / "ballast").unlink(missing_ok=True)
 
 
 def fill_by_writing(path, line):
@@ -28,10 +35,11 @@ def test_a_full_disk_is_told_in_write_and_the_log_holds_whole_records(small_disk
     append(topic / "1", b"other\n")
     small_disk.image.fill(leave=4 << 20)
     line = b"x" * 99_999 + b"\n"
+    append(topic / "1", line * 10)
     count = fill_by_writing(topic / "0", line)
     assert count > 10
     assert read(topic / "0") == line * count
-    assert read(topic / "1") == b"other\n"
+    assert read(topic / "1") == b"other\n" + line * 10
     assert small_disk.process.poll() is None
     # Still full, still whole, still readable; and every write is told.
     with opened(topic / "0") as fd:
@@ -39,7 +47,7 @@ def test_a_full_disk_is_told_in_write_and_the_log_holds_whole_records(small_disk
             with fails(errno.ENOSPC):
                 os.write(fd, line * 10)
     assert read(topic / "0") == line * count
-    done = run("bash", "-c", 'cat "$2" >> "$1"', "bash", topic / "0", topic / "0", code=1)
+    done = run("bash", "-c", 'cat "$2" "$2" >> "$1"', "bash", topic / "0", topic / "1", code=1)
     assert b"No space left" in done.stderr
 
 
@@ -126,7 +134,8 @@ def test_mkdir_and_touch_and_config_on_a_full_disk_fail_cleanly(small_disk):
         for number in range(1, 1000):
             (topic / str(number)).touch()
     before = read(topic / ".config")
-    long_comment = b"max.message.bytes=1000\n# %s\n" % (b"long " * 2000)
+    long_comment = b"max.message.bytes=1000\n#%s\n" % (b" long" * 2000)
+    small_disk.expected.append(r"\.config: No space left")
     with fails(errno.ENOSPC):
         append(topic / ".config", long_comment)
     assert read(topic / ".config") == before
@@ -157,3 +166,25 @@ def test_echo_on_a_full_disk_says_so(small_disk):
     assert sh(script + '; echo unreached', topic / "0", code=7) == b""
     assert read(topic / "0").startswith(before)
     assert set(read(topic / "0")[len(before):].split(b"\n")) <= {b"a line of some length, to be refused", b""}
+
+
+@pytest.mark.parametrize("end", ["umount", "SIGTERM"])
+def test_a_clean_end_on_a_full_disk_loses_nothing(small_disk, end):
+    """The checkpoint may find no room, and the daemon then says so; the records are there all the same."""
+    topic = small_disk.topic("t", partitions=2)
+    append(topic / "1", b"other\n")
+    ballast = small_disk.image.fill(leave=3 << 20)
+    count = fill_by_writing(topic / "0", b"w" * 9_999 + b"\n")
+    small_disk.expected.append("No space left")
+    if end == "umount":
+        unmount(small_disk.path)
+    else:
+        small_disk.process.terminate()
+    small_disk.wait_exit(None)
+    assert not is_mounted(small_disk.path)
+    ballast.unlink()
+    small_disk.start()
+    assert read(topic / "0") == (b"w" * 9_999 + b"\n") * count
+    assert read(topic / "1") == b"other\n"
+    append(topic / "0", b"more\n")
+    assert read(topic / "0").endswith(b"w\nmore\n")

@@ -31,13 +31,15 @@ def topic(mnt):
 @pytest.mark.parametrize("script", ['mv "$2" "$1"', 'mv -f "$2" "$1"', 'install "$2" "$1"', 'install -m 600 "$2" "$1"',
                                     'cp --remove-destination "$2" "$1"', 'ln -f "$2" "$1"', 'ln -sf "$2" "$1"',
                                     'rm -f "$1"', 'unlink "$1"', 'shred -u -n 1 "$1"', 'truncate -s 0 "$1"',
-                                    'truncate -s +5 "$1"', 'sed -i s/precious/gone/ "$1"', 'rsync "$2" "$1"',
+                                    'truncate -s +5 "$1"', 'sed -i s/precious/gone/ "$1"', 'sort -o "$1" "$2"',
+                                    'rsync "$2" "$1"',
                                     'perl -pi -e s/precious/gone/ "$1"', 'dd if="$2" of="$1" seek=1 bs=4 status=none',
                                     'dd if="$2" of="$1" conv=notrunc bs=4 count=1 status=none', 'mkfifo "$1"',
                                     'fallocate -p -l 4 "$1"', 'fallocate -z -l 4 "$1"', 'fallocate -c -l 4096 "$1"'])
 def test_programs_that_would_cost_a_history_fail_and_say_so(mnt, topic, script):
     done = run("bash", "-c", script, "bash", topic / "1", mnt.base / "file", code=None)
-    assert done.returncode != 0 and done.stderr != b""
+    assert done.stderr != b""
+    assert done.returncode != 0 or script.startswith("perl")  # which only warns
     assert read(topic / "1") == b"precious\n"
     assert sorted(os.listdir(topic)) == ["0", "1"]
     assert (mnt.base / "file").read_bytes() == TEXT, "the source is gone and not in the log"
@@ -313,6 +315,7 @@ def test_a_write_that_is_interrupted_by_a_timer_is_there_once(mnt, topic):
             while (done := libc.write(fd, line, len(line))) != len(line):
                 assert done == -1 and ctypes.get_errno() == errno.EINTR, (done, ctypes.get_errno())
                 interrupted += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
         print(interrupted)
     """
     done = run("/usr/bin/python3", "-c", program, topic / "0")
