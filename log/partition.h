@@ -62,6 +62,8 @@ struct tlog_partition {
     int64_t changed_ns;         /* ctime */
     uint64_t closed_disk_bytes; /* of all segments but the active one */
 
+    uint64_t claimed; /* damaged: what the checkpoint goes on calling synced, so that every start finds the damage */
+
     /* Durability. synced <= durable <= end. */
     uint64_t synced;                   /* below it the files are synced */
     uint64_t durable;                  /* below it synced files or the journal hold everything */

@@ -147,6 +147,16 @@ int tlog_recover_index_anew(struct tlog_recovering *s, unsigned i, uint64_t limi
     r = add_entry(s, i, &epoch);
     if (r == 0)
         r = tlog_recover_index_lines(s, i, limit);
+    /* The checkpoint calls its bytes synced: so must their index be. */
+    struct tlog_handle *handle;
+    if (r == 0)
+        r = tlog_segment_open(s->p, i, &handle);
+    if (r == 0)
+        r = s->io->sync(s->io, handle->idx_fd);
+    if (r == 0)
+        r = s->io->sync_dir(s->io, s->dir);
+    if (r < 0)
+        return r;
     tlog_recover_note(s, "the index of segment", at.pos, " was lost; its lines were indexed anew");
     s->changed = true;
     return r;

@@ -170,6 +170,24 @@ static void count_disk_bytes(struct tlog_partition *p)
         p->closed_disk_bytes += (p->segments[i + 1].pos - p->segments[i].pos + 4095) & ~(uint64_t)4095;
 }
 
+/* Damage stays what it is until somebody mends it: the checkpoint must speak of the same files and bytes. */
+static void settle_damaged(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
+{
+    struct tlog_partition *p = s->p;
+    char path[TLOG_NAME_BYTES];
+    struct tlog_io_stat st;
+    uint64_t pos = tlog_active(p)->pos;
+    p->claimed = pos + tlog_recover_size_of(s, pos, ".log");
+    if (row && row->synced > p->claimed)
+        p->claimed = row->synced;
+    tlog_recover_file_name(s, pos, ".log", path);
+    if (s->io->stat_path(s->io, path, &st) == 0)
+        p->log_inode = st.inode;
+    tlog_recover_file_name(s, pos, ".idx", path);
+    if (s->io->stat_path(s->io, path, &st) == 0)
+        p->idx_inode = st.inode;
+}
+
 static void settle(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
 {
     struct tlog_partition *p = s->p;
@@ -192,6 +210,8 @@ static void settle(struct tlog_recovering *s, const struct tlog_checkpoint_row *
     if (s->changed)
         p->files_unlisted = true;
     count_disk_bytes(p);
+    if (p->damaged)
+        settle_damaged(s, row);
     if (p->inherited)
         tlog_partition_needs(p, s->recover->checkpoint.lsn ? s->recover->checkpoint.lsn : 1);
 }

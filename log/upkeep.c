@@ -145,7 +145,7 @@ static void add_row(struct tlog_partition *p, struct tlog_checkpoint_row *row)
     *row = (struct tlog_checkpoint_row){
         .partition = p->number,
         .failed = p->sync_error != 0,
-        .synced = p->synced,
+        .synced = p->damaged ? p->claimed : p->synced,
         .end = p->end,
         .segment_pos = p->segment_count > 0 ? tlog_active(p)->pos : 0,
         .log_inode = p->log_inode,
