@@ -93,7 +93,7 @@ static void test_a_view_outlives_growth_and_the_closing_of_files(void **state)
     assert_memory_equal(later.data, "second\n", 7);
     tlog_view_release(&view);
     tlog_view_release(&later);
-    tlog_view_release(&later); /* once more does nothing */
+    tlog_view_release(&later);                                         /* once more does nothing */
     assert_int_equal(tlog_partition_view(p, 0, 100, false, &view), 0); /* from the trash */
     assert_int_equal(view.length, 13);
     tlog_view_release(&view);

@@ -475,7 +475,7 @@ static void *churn_topics(void *arg)
 {
     struct churn *churn = arg;
     char name[32], other[32];
-    for (unsigned i = 0; i < 40; i++) {
+    for (unsigned i = 0; i < 15; i++) {
         struct tlog_topic *topic;
         snprintf(name, sizeof name, "churn-%u", churn->number);
         snprintf(other, sizeof other, "churned-%u", churn->number);
@@ -546,7 +546,7 @@ static void test_topics_come_and_go(void **state)
     }
     assert_true(churn[2].done > 0);
     unit_close(u);
-    assert_int_equal(unit_count(u, "trash", "churned-"), 80);
+    assert_int_equal(unit_count(u, "trash", "churned-"), 30);
     assert_int_equal(unit_count(u, "topics", ""), 0);
 }
 
