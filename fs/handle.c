@@ -18,7 +18,8 @@ struct tfs_handle *tfs_handle_new(struct tfs *fs, struct tfs_node *node, int fla
     handle->part = node->part;
     handle->readable = (flags & O_ACCMODE) != O_WRONLY;
     handle->opened_truncating = (flags & O_TRUNC) != 0;
-    handle->told_first = tfs_node_told_last(node);
+    if (node->part != NULL)
+        handle->told_first = tfs_node_told_last(node);
     atomic_init(&handle->told_end, UINT64_MAX);
     pthread_mutex_init(&handle->lock, NULL);
 
@@ -55,11 +56,9 @@ void tfs_handle_close(struct tfs *fs, struct tfs_handle *handle)
     if (handle->part != NULL) {
         tfs_release_done(handle);
         tfs_poller_set(&fs->notify, handle->part, &handle->poller, NULL);
-        tfs_locks_drop_handle(&handle->part->locks, (uint64_t)(uintptr_t)handle);
-    } else {
-        tfs_locks_drop_handle(&node->locks, (uint64_t)(uintptr_t)handle);
-        tfs_text_free(handle->text);
     }
+    tfs_locks_drop_handle(tfs_node_locks(node), (uint64_t)(uintptr_t)handle);
+    tfs_text_free(handle->text);
     pthread_mutex_destroy(&handle->lock);
     free(handle);
     tfs_node_unref(fs, node, 1);

@@ -105,8 +105,8 @@ static struct tfs_node *new_node(struct tfs_nodes *nodes, enum tfs_kind kind, st
     node->topic = topic;
     node->ino = ino;
     node->refs = 1;
-    pthread_mutex_init(&node->told_lock, NULL);
-    tfs_locks_init(&node->locks);
+    if (kind == TFS_VIRTUAL)
+        tfs_locks_init(&node->locks);
     node->next = *bucket_of(nodes, ino);
     *bucket_of(nodes, ino) = node;
     return node;
@@ -119,8 +119,8 @@ static void free_node(struct tfs *fs, struct tfs_node *node)
     if (node->kind == TFS_TOPIC)
         tlog_topic_unref(node->topic);
     struct tfs_node *directory = node->directory;
-    tfs_locks_release(&node->locks);
-    pthread_mutex_destroy(&node->told_lock);
+    if (node->kind == TFS_VIRTUAL)
+        tfs_locks_release(&node->locks);
     free(node);
     if (directory != NULL && directory != &fs->nodes.root && --directory->refs == 0)
         free_node(fs, directory);
@@ -274,31 +274,39 @@ int tfs_node_find_virtual(struct tfs *fs, struct tfs_node *directory, enum tfs_v
     return node != NULL ? 0 : -ENOMEM;
 }
 
+struct tfs_locks *tfs_node_locks(struct tfs_node *node)
+{
+    return node->part != NULL ? &node->part->locks : &node->locks;
+}
+
 void tfs_node_tell_size(struct tfs_node *node, uint64_t size)
 {
-    pthread_mutex_lock(&node->told_lock);
-    if (node->told_count == 0 || node->told[(node->told_count - 1) % TFS_TOLD] != size)
-        node->told[node->told_count++ % TFS_TOLD] = size;
-    pthread_mutex_unlock(&node->told_lock);
+    struct tfs_told *told = &node->told;
+
+    pthread_mutex_lock(&node->part->lock);
+    if (told->count == 0 || told->sizes[(told->count - 1) % TFS_TOLD] != size)
+        told->sizes[told->count++ % TFS_TOLD] = size;
+    pthread_mutex_unlock(&node->part->lock);
 }
 
 uint64_t tfs_node_told_last(struct tfs_node *node)
 {
-    pthread_mutex_lock(&node->told_lock);
-    uint64_t last = node->told_count > 0 ? node->told_count - 1 : 0;
-    pthread_mutex_unlock(&node->told_lock);
+    pthread_mutex_lock(&node->part->lock);
+    uint64_t last = node->told.count > 0 ? node->told.count - 1 : 0;
+    pthread_mutex_unlock(&node->part->lock);
     return last;
 }
 
 bool tfs_node_told_since(struct tfs_node *node, uint64_t first, uint64_t size)
 {
-    bool told = false;
+    const struct tfs_told *told = &node->told;
+    bool found = false;
 
-    pthread_mutex_lock(&node->told_lock);
-    if (first + TFS_TOLD < node->told_count)
-        first = node->told_count - TFS_TOLD;
-    for (uint64_t i = first; i < node->told_count && !told; i++)
-        told = node->told[i % TFS_TOLD] == size;
-    pthread_mutex_unlock(&node->told_lock);
-    return told;
+    pthread_mutex_lock(&node->part->lock);
+    if (first + TFS_TOLD < told->count)
+        first = told->count - TFS_TOLD;
+    for (uint64_t i = first; i < told->count && !found; i++)
+        found = told->sizes[i % TFS_TOLD] == size;
+    pthread_mutex_unlock(&node->part->lock);
+    return found;
 }

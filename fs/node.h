@@ -29,8 +29,8 @@ struct tfs_part {
     unsigned refs;                    /* nodes.lock */
     struct tfs_locks locks;
 
-    /* Between a flush that left an unfinished line and the release that ends it (release.h). */
     pthread_mutex_t lock;
+    /* Between a flush that left an unfinished line and the release that ends it (release.h). */
     atomic_uint releasing;
     unsigned release_round;
     pthread_cond_t released;
@@ -41,7 +41,12 @@ struct tfs_part {
     struct tfs_part *grown_next;
 };
 
+/* The sizes that stat gave lately, a repeated one once. */
 enum { TFS_TOLD = 16 };
+struct tfs_told {
+    uint64_t sizes[TFS_TOLD];
+    uint64_t count; /* so many ever */
+};
 
 struct tfs_node {
     enum tfs_kind kind;
@@ -55,11 +60,10 @@ struct tfs_node {
     struct tfs_node *directory; /* by virtual files from this, a reference */
     uint64_t base;              /* pos of the file's byte 0 */
     enum tfs_virtual virtual;
-    struct tfs_locks locks; /* of virtual files; a partition's are in part */
-
-    pthread_mutex_t told_lock;
-    uint64_t told[TFS_TOLD]; /* the sizes that stat gave lately, a repeated one once */
-    uint64_t told_count;     /* so many ever */
+    union {
+        struct tfs_locks locks; /* of virtual files; a partition's are in part */
+        struct tfs_told told;   /* of partitions, part->lock */
+    };
 };
 
 enum { TFS_NODE_BUCKETS = 4096 };
@@ -88,6 +92,9 @@ int tfs_node_find_virtual(struct tfs *fs, struct tfs_node *directory, enum tfs_v
 /* st_ino of a topic's directory or of a partition of it, without a node. */
 uint64_t tfs_topic_ino(const struct tlog_topic *topic);
 uint64_t tfs_partition_ino(const struct tlog_topic *topic, unsigned number);
+
+/* Where the advisory locks of a file are. */
+struct tfs_locks *tfs_node_locks(struct tfs_node *node);
 
 /* Sizes told of a partition's node: which one is the newest, and whether that one or a later one is `size`. */
 void tfs_node_tell_size(struct tfs_node *node, uint64_t size);

@@ -37,10 +37,11 @@ static int add(struct names *names, const char *text, uint64_t ino, mode_t type)
         names->list = list;
         names->room = room;
     }
-    char *copy = strdup(text);
-    if (copy == NULL)
+    struct name *name = &names->list[names->count];
+    *name = (struct name){.text = strdup(text), .ino = ino, .type = type};
+    if (name->text == NULL)
         return -ENOMEM;
-    names->list[names->count++] = (struct name){copy, ino, type};
+    names->count++;
     return 0;
 }
 

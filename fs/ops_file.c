@@ -57,7 +57,7 @@ int tfs_file_open(struct tfs *fs, struct tfs_node *node, struct fuse_file_info *
     fi->direct_io = 1;
     /* A reader's close need not wait for us, unless it may drop fcntl locks: any close of a file does, of those
      * that its process holds there. Locks taken later through this one go at its last close. */
-    fi->noflush = !writable(fi->flags) && !tfs_locks_any_range(node->part != NULL ? &node->part->locks : &node->locks);
+    fi->noflush = !writable(fi->flags) && !tfs_locks_any_range(tfs_node_locks(node));
     return 0;
 }
 
@@ -159,7 +159,7 @@ void tfs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     else if (handle->writer != NULL && tlog_writer_held(handle->writer) > 0)
         tfs_release_expect(handle);
     pthread_mutex_unlock(&handle->lock);
-    tfs_locks_drop_owner(handle->part != NULL ? &handle->part->locks : &handle->node->locks, fi->lock_owner);
+    tfs_locks_drop_owner(tfs_node_locks(handle->node), fi->lock_owner);
     fuse_reply_err(req, -result);
 }
 

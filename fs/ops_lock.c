@@ -7,9 +7,9 @@
 #include "lock.h"
 #include "ops.h"
 
-static struct tfs_locks *locks_of(const struct tfs_handle *handle)
+static struct tfs_locks *locks_of(const struct fuse_file_info *fi)
 {
-    return handle->part != NULL ? &handle->part->locks : &handle->node->locks;
+    return tfs_node_locks(tfs_handle_of(fi->fh)->node);
 }
 
 static struct tfs_lock range(const struct fuse_file_info *fi, const struct flock *lock)
@@ -30,7 +30,7 @@ void tfs_op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, str
     struct tfs_lock want = range(fi, lock), found;
 
     (void)ino;
-    if (!tfs_locks_test(locks_of(tfs_handle_of(fi->fh)), &want, &found)) {
+    if (!tfs_locks_test(locks_of(fi), &want, &found)) {
         lock->l_type = F_UNLCK;
     } else {
         lock->l_type = found.type;
@@ -47,7 +47,7 @@ void tfs_op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, str
     struct tfs_lock want = range(fi, lock);
 
     (void)ino;
-    tfs_locks_set(locks_of(tfs_handle_of(fi->fh)), req, &want, wait != 0);
+    tfs_locks_set(locks_of(fi), req, &want, wait != 0);
 }
 
 void tfs_op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int operation)
@@ -63,5 +63,5 @@ void tfs_op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int
     };
 
     (void)ino;
-    tfs_locks_set(locks_of(tfs_handle_of(fi->fh)), req, &want, (operation & LOCK_NB) == 0);
+    tfs_locks_set(locks_of(fi), req, &want, (operation & LOCK_NB) == 0);
 }
