@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon.h"
+#include "workers.h"
 
 /* Under notify->lock. Gives back what was waiting. */
 static struct fuse_pollhandle *unlink_poller(struct tfs_part *part, struct tfs_poller *poller)
@@ -117,6 +118,16 @@ void tfs_notify_detach(struct tfs_notify *notify, struct tfs_part *part)
     pthread_mutex_unlock(&notify->lock);
 }
 
+static void tell_all_pollers(void *arg)
+{
+    struct tfs_notify *notify = arg;
+
+    pthread_mutex_lock(&notify->lock);
+    while (notify->grown != NULL)
+        tell_pollers(notify);
+    pthread_mutex_unlock(&notify->lock);
+}
+
 void tfs_notify_grown(void *arg, struct tlog_partition *partition)
 {
     struct tfs_notify *notify = arg;
@@ -127,7 +138,8 @@ void tfs_notify_grown(void *arg, struct tlog_partition *partition)
         part->grown = true;
         part->grown_next = notify->grown;
         notify->grown = part;
-        pthread_cond_signal(&notify->wake);
+        if (!tfs_worker_defer(tell_all_pollers, notify))
+            pthread_cond_signal(&notify->wake);
     }
     pthread_mutex_unlock(&notify->lock);
 }

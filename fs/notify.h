@@ -1,9 +1,11 @@
-/* What the kernel is told without having asked, by one thread that holds no lock meanwhile: that a partition somebody
- * polls has grown, and that a name is gone.
+/* What the kernel is told without having asked, by threads that hold no lock meanwhile: that a partition somebody polls
+ * has grown, and that a name is gone.
  *
- * A poll that finds nothing leaves a handle of the kernel's behind; when the partition grows, the appending thread
- * only puts it on a list, and the kernel, once told, asks again. The log library is asked to report growth only
- * while somebody waits.
+ * A poll leaves a handle of the kernel's behind. When the partition grows, the appending thread only puts it on a
+ * list, and tells the kernel when it has answered its writer: to hand that to another thread costs the reader a
+ * wake-up more. Growth in a thread that serves no request, and names, are told by a thread kept for that, since the
+ * kernel takes a directory's lock for a name. The kernel, once told, asks again. The log library is asked to report
+ * growth only while somebody waits.
  *
  * Readable is: bytes that this open file has not read, or an end of file it was not told since the last growth, so
  * that loops which select before each read see the end of file too, as on a disk. */

@@ -16,6 +16,20 @@
 /* The pool that this thread belongs to; NULL in others. */
 static _Thread_local struct tfs_workers *own_pool;
 
+/* What it does after its request. */
+static _Thread_local struct {
+    void (*call)(void *arg);
+    void *arg;
+} deferred;
+
+static void run_deferred(void)
+{
+    void (*call)(void *arg) = deferred.call;
+
+    deferred.call = NULL;
+    call(deferred.arg);
+}
+
 /* Gives back what the kernel had to fill for a large request. */
 static void shrink(struct fuse_buf *buffer, size_t used)
 {
@@ -50,6 +64,8 @@ static void *work(void *arg)
         }
         atomic_fetch_sub_explicit(&workers->idle, 1, memory_order_relaxed);
         fuse_session_process_buf(workers->session, &buffer);
+        if (deferred.call != NULL)
+            run_deferred();
         atomic_fetch_add_explicit(&workers->idle, 1, memory_order_relaxed);
         if (extra)
             shrink(&buffer, (size_t)result);
@@ -76,6 +92,15 @@ void tfs_worker_may_block(void)
 {
     if (own_pool != NULL && atomic_load_explicit(&own_pool->idle, memory_order_relaxed) <= 0)
         start_one(own_pool);
+}
+
+bool tfs_worker_defer(void (*call)(void *arg), void *arg)
+{
+    if (own_pool == NULL)
+        return false;
+    deferred.call = call;
+    deferred.arg = arg;
+    return true;
 }
 
 static void wake(int signal)

@@ -35,5 +35,8 @@ void tfs_workers_stop(struct tfs_workers *workers);
 
 /* Called by whatever handles a request before it does what may take long. */
 void tfs_worker_may_block(void);
+/* Has call(arg) made by this thread when the request that it handles has been answered, once however often it is
+ * asked for. false: this thread handles no request. */
+bool tfs_worker_defer(void (*call)(void *arg), void *arg);
 
 #endif
