@@ -69,6 +69,8 @@ int tlog_recover_drop_segments(struct tlog_recovering *s, unsigned from)
         tlog_recover_file_name(s, pos, ".log", path);
         int fd = s->io->open(s->io, path, TLOG_IO_READ);
         struct tlog_io_stat st = {0};
+        if (fd < 0 && fd != -ENOENT)
+            return fd;
         if (fd >= 0) {
             snprintf(name, sizeof name, "%020" PRIu64 ".cut", pos);
             r = s->io->stat(s->io, fd, &st);

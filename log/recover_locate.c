@@ -108,35 +108,32 @@ static int verify_tail(struct tlog_recovering *s)
     return r;
 }
 
-bool tlog_recover_known_files(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
+int tlog_recover_known_files(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
 {
-    char path[TLOG_NAME_BYTES];
     struct tlog_io_stat log, idx;
     uint64_t pos = tlog_active(s->p)->pos;
-    tlog_recover_file_name(s, pos, ".log", path);
-    if (s->io->stat_path(s->io, path, &log) < 0)
-        return false;
-    tlog_recover_file_name(s, pos, ".idx", path);
-    if (s->io->stat_path(s->io, path, &idx) < 0)
-        return false;
+    int r = tlog_recover_stat(s, pos, ".log", &log);
+    if (r > 0)
+        r = tlog_recover_stat(s, pos, ".idx", &idx);
+    if (r <= 0)
+        return r;
     if (row && row->segment_pos == pos && row->log_inode == log.inode && row->idx_inode == idx.inode)
-        return true;
+        return 1;
     size_t count;
     struct tlog_replayed *records = tlog_recover_records(s->recover, s->p, &count);
     for (size_t i = 0; i < count; i++)
         if (records[i].type == TLOG_JOURNAL_FILES && records[i].body_bytes >= 24 &&
             tlog_get_u64(records[i].body) == pos && tlog_get_u64(records[i].body + 8) == log.inode &&
             tlog_get_u64(records[i].body + 16) == idx.inode)
-            return true;
-    return false;
+            return 1;
+    return 0;
 }
 
-bool tlog_recover_replaced(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
+int tlog_recover_replaced(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
 {
-    char path[TLOG_NAME_BYTES];
     struct tlog_io_stat st;
-    tlog_recover_file_name(s, row->segment_pos, ".log", path);
-    return s->io->stat_path(s->io, path, &st) == 0 && st.inode != row->log_inode;
+    int r = tlog_recover_stat(s, row->segment_pos, ".log", &st);
+    return r > 0 ? st.inode != row->log_inode : r;
 }
 
 void tlog_recover_find_holes(struct tlog_recovering *s)

@@ -78,6 +78,14 @@ uint64_t tlog_recover_size_of(struct tlog_recovering *s, uint64_t pos, const cha
     return s->io->stat_path(s->io, path, &st) == 0 ? st.size_bytes : 0;
 }
 
+int tlog_recover_stat(struct tlog_recovering *s, uint64_t pos, const char *suffix, struct tlog_io_stat *out)
+{
+    char path[TLOG_NAME_BYTES];
+    tlog_recover_file_name(s, pos, suffix, path);
+    int r = s->io->stat_path(s->io, path, out);
+    return r == 0 ? 1 : r == -ENOENT ? 0 : r;
+}
+
 bool tlog_recover_has_file(struct tlog_recovering *s, uint64_t pos, const char *suffix)
 {
     char path[TLOG_NAME_BYTES];
@@ -110,12 +118,19 @@ static int drop_unmade(struct tlog_recovering *s)
     while (s->p->segment_count > 0) {
         uint64_t pos = tlog_active(s->p)->pos;
         struct tlog_scan scan;
-        if (tlog_recover_size_of(s, pos, ".log") > 0)
-            return 0;
-        if (tlog_recover_has_file(s, pos, ".log") && tlog_recover_has_file(s, pos, ".idx") &&
-            tlog_recover_open_scan(s, s->p->segment_count - 1, &scan, NULL) == 0)
-            return 0;
-        int r = tlog_recover_drop_segments(s, s->p->segment_count - 1);
+        struct tlog_io_stat log, idx;
+        int r = tlog_recover_stat(s, pos, ".log", &log);
+        bool there = r > 0;
+        if (r < 0 || (there && log.size_bytes > 0))
+            return r < 0 ? r : 0;
+        r = tlog_recover_stat(s, pos, ".idx", &idx);
+        if (r > 0 && there) {
+            r = tlog_recover_open_scan(s, s->p->segment_count - 1, &scan, NULL);
+            if (r != -EBADMSG)
+                return r;
+        }
+        if (r >= 0 || r == -EBADMSG)
+            r = tlog_recover_drop_segments(s, s->p->segment_count - 1);
         if (r < 0)
             return r;
     }
@@ -221,7 +236,9 @@ static int repair(struct tlog_recovering *s, const struct tlog_checkpoint_row *r
 {
     struct tlog_partition *p = s->p;
     bool empty = p->segment_count == 0, failed = s->failed_marker || (row && row->failed);
-    bool known = !empty && s->recover->same_boot && tlog_recover_known_files(s, row);
+    int known = empty || !s->recover->same_boot ? 0 : tlog_recover_known_files(s, row);
+    if (known < 0)
+        return known;
     /* Pages of a failed writeback count as clean: after one, even this boot's cache must prove itself. */
     int r = empty ? tlog_recover_make_empty(s) : tlog_recover_locate(s, row, known && !failed);
     if (r == 0)
@@ -250,9 +267,11 @@ int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *
     s.raw = tlog_topic_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
     tlog_partition_dir(p, s.dir);
     const struct tlog_checkpoint_row *row = tlog_checkpoint_find(&recover->checkpoint, p->topic->id, p->number);
-    if (row && tlog_recover_replaced(&s, row))
+    int r = row ? tlog_recover_replaced(&s, row) : 0;
+    if (r > 0)
         row = NULL;
-    int r = list_segments(&s);
+    if (r >= 0)
+        r = list_segments(&s);
     if (r == 0)
         r = drop_unmade(&s);
     if (r == 0)

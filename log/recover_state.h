@@ -22,6 +22,8 @@ void tlog_recover_note(struct tlog_recovering *s, const char *before, uint64_t n
 /* The files of the segment at `pos`: "….log", "….idx". */
 void tlog_recover_file_name(struct tlog_recovering *s, uint64_t pos, const char *suffix, char to[TLOG_NAME_BYTES]);
 uint64_t tlog_recover_size_of(struct tlog_recovering *s, uint64_t pos, const char *suffix);
+/* 1: it is there; 0: it is not; or -errno. A disk that does not answer is no reason to believe a file gone. */
+int tlog_recover_stat(struct tlog_recovering *s, uint64_t pos, const char *suffix, struct tlog_io_stat *out);
 bool tlog_recover_has_file(struct tlog_recovering *s, uint64_t pos, const char *suffix);
 void tlog_recover_close_segment(struct tlog_recovering *s, unsigned i);
 /* tlog_scan_open on segment i; learns its first seq. */
@@ -35,10 +37,10 @@ int tlog_recover_make_empty(struct tlog_recovering *s);
 int tlog_recover_locate(struct tlog_recovering *s, const struct tlog_checkpoint_row *row, bool trusted);
 /* The same boot: the last entry is looked at, the rest believed. -EBADMSG: not to be believed after all. */
 int tlog_recover_trust(struct tlog_recovering *s);
-/* Whether the last segment's files are those that this boot has written. */
-bool tlog_recover_known_files(struct tlog_recovering *s, const struct tlog_checkpoint_row *row);
-/* Whether the checkpoint speaks of other files: somebody put a copy in their place. */
-bool tlog_recover_replaced(struct tlog_recovering *s, const struct tlog_checkpoint_row *row);
+/* 1 when the last segment's files are those that this boot has written, else 0; or -errno. */
+int tlog_recover_known_files(struct tlog_recovering *s, const struct tlog_checkpoint_row *row);
+/* 1 when the checkpoint speaks of other files (somebody put a copy in their place), else 0; or -errno. */
+int tlog_recover_replaced(struct tlog_recovering *s, const struct tlog_checkpoint_row *row);
 /* Holes cannot be repaired here: they are told, and nothing is added behind them. */
 void tlog_recover_find_holes(struct tlog_recovering *s);
 
