@@ -116,6 +116,7 @@ struct unit_gate {
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
     bool shut;             /* syncs wait */
+    bool pretend;          /* they do nothing */
     unsigned inside;       /* that wait */
     unsigned syncs;        /* that were done or refused */
     unsigned refuse_after; /* this many more are done, then one is refused; UINT_MAX: none */
