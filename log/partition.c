@@ -125,6 +125,9 @@ int tlog_segment_make(struct tlog_partition *p)
         p->store->io->unlink(p->store->io, name);
         snprintf(name, sizeof name, "%s.idx", path);
         p->store->io->unlink(p->store->io, name);
+        /* The log may go on past here in the segment before: a power cut must not bring this one back. */
+        tlog_partition_dir(p, path);
+        (void)p->store->io->sync_dir(p->store->io, path);
         return r;
     }
     tlog_active(p)->handle = handle;

@@ -169,6 +169,8 @@ int tlog_partition_flush(struct tlog_partition *p)
 void tlog_marks_settle(struct tlog_partition *p)
 {
     uint64_t synced = tlog_journal_synced(&p->store->journal);
+    if (p->sync_error || p->unlisted || atomic_load(&p->topic->unlisted)) /* no name is durable that leads to it */
+        return;
     for (int i = 0; i < 2 && p->marks[0].lsn != 0 && p->marks[0].lsn <= synced; i++) {
         if (p->durable < p->marks[0].pos)
             p->durable = p->marks[0].pos;

@@ -277,8 +277,11 @@ static int make_topic(struct tlog_topic *topic, unsigned partitions)
         r = make_partition(topic, i, NULL);
     if (r == 0)
         r = tlog_table_add(store, topic);
-    if (r < 0 && r != -EEXIST)
+    if (r < 0 && r != -EEXIST) {
         tlog_tree_remove(store->io, dir);
+        snprintf(dir, sizeof dir, "%s/topics", store->path);
+        (void)store->io->sync_dir(store->io, dir); /* a power cut must not bring it back */
+    }
     return r;
 }
 
