@@ -131,9 +131,9 @@ void model_partition_synced(struct model_partition *partition)
     partition->durable = partition->count;
     for (size_t i = partition->rest_count; i-- > 0;) {
         struct model_rest *rest = partition->rests[i];
-        if (rest->state == MODEL_DROPPED)
+        if (rest->state == MODEL_DROPPED && !rest->loose)
             model_partition_forget(partition, rest, true);
-        else
+        else if (rest->state != MODEL_DROPPED)
             rest->line->durable = rest->line->piece_count;
     }
     struct model_topic *topic = partition->topic;

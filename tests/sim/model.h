@@ -34,7 +34,7 @@ enum model_rest_state {
 struct model_rest {
     struct model_line *line;
     enum model_rest_state state;
-    bool loose; /* dropped when the disk failed: a kill may bring it back */
+    bool loose; /* dropped when the disk may have refused the record that says so: a crash may bring it back */
 };
 
 struct model_partition {

@@ -350,6 +350,12 @@ static bool name_allowed(const struct model_topic *topic, const char *name, cons
            (flight && flight->renames == topic && !strcmp(name, flight->new_name));
 }
 
+/* Whether the call under way makes the partition: the one it was asked for, or a missing one below it. */
+static bool adds(const struct model_flight *flight, const struct model_partition *partition)
+{
+    return flight->adds && flight->adds->topic == partition->topic && partition <= flight->adds;
+}
+
 static bool topic_check(struct model *model, struct model_topic *topic, struct model_flight *flight,
                         struct tlog_topic *handle, enum model_crash crash, bool adopt)
 {
@@ -371,7 +377,7 @@ static bool topic_check(struct model *model, struct model_topic *topic, struct m
         if (!found && partition->present && crash == MODEL_KILL && must_exist(topic, flight, crash))
             fine = model_fail(model, "%s/%u: the partition is lost", name, i);
         if (found && !partition->present && topic->present && !(crash != MODEL_KILL && partition->may_return) &&
-            !(flight && (flight->adds == partition || flight->creates == topic)))
+            !(flight && (adds(flight, partition) || flight->creates == topic)))
             fine = model_fail(model, "%s/%u: the partition should not be there", name, i);
         fine = fine && partition_check(model, partition, own, found, crash, adopt);
         if (fine && adopt)

@@ -161,13 +161,18 @@ static bool topic_grow(struct work *work, struct model_topic *topic)
     int result = tlog_topic_add_partition(topic->handle, number, NULL);
     step_returned(work);
     work->flight = (struct model_flight){0};
-    topic->partitions[number].may_return = result;
-    if (result)
-        return step_error(work, "adding a partition", result);
-    topic->partitions[number].handle = tlog_partition_get(topic->handle, number);
-    topic->partitions[number].present = true;
-    return topic->partitions[number].handle ||
-           model_fail(&work->model, "%s/%u: added, and cannot be had", topic->name, number);
+    /* it makes what is missing below as well, and a refusal may come after some of it */
+    for (unsigned i = 0; i <= number; i++) {
+        struct model_partition *partition = &topic->partitions[i];
+        if (partition->present)
+            continue;
+        partition->may_return = true;
+        partition->handle = tlog_partition_get(topic->handle, i);
+        partition->present = partition->handle;
+        if (!result && !partition->present)
+            return model_fail(&work->model, "%s/%u: added, and cannot be had", topic->name, i);
+    }
+    return !result || step_error(work, "adding a partition", result);
 }
 
 bool step_topic_change(struct work *work)
