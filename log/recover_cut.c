@@ -61,6 +61,7 @@ static int save(struct tlog_recovering *s, int fd, uint64_t foff, uint64_t end, 
 int tlog_recover_drop_segments(struct tlog_recovering *s, unsigned from)
 {
     int r = 0;
+    bool dropped = s->p->segment_count > from;
     while (r == 0 && s->p->segment_count > from) {
         unsigned last = s->p->segment_count - 1;
         uint64_t pos = s->p->segments[last].pos;
@@ -86,7 +87,8 @@ int tlog_recover_drop_segments(struct tlog_recovering *s, unsigned from)
         s->p->segment_count--;
         s->changed = true;
     }
-    return r;
+    /* The log may go on in the segment before: a power cut must not bring these back. */
+    return r == 0 && dropped ? s->io->sync_dir(s->io, s->dir) : r;
 }
 
 int tlog_recover_cut(struct tlog_recovering *s)
