@@ -26,7 +26,8 @@ static int walk(struct simdisk *disk, const char *path, const struct sim_inode *
     if (directories)
         result = each(arg, path, 0);
     sim_names_copy(&names, &at->names);
-    qsort(names.at, names.count, sizeof *names.at, compare_names);
+    if (names.count)
+        qsort(names.at, names.count, sizeof *names.at, compare_names);
     for (size_t i = 0; !result && i < names.count; i++) {
         char below[4096];
         snprintf(below, sizeof below, "%s/%s", strcmp(path, "/") ? path : "", names.at[i].name);
