@@ -16,7 +16,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "log/store.h"
+#include "log/partition.h"
 
 static int open_entry_get(struct tlog_partition *p)
 {
@@ -60,7 +60,7 @@ static void start_entry(struct tlog_partition *p, int64_t now_ns)
         .leader = p->closed.leader,
         .flags = rolled ? TLOG_ENTRY_ROLL : 0,
     };
-    p->open->opened_ns = p->store->io->boottime_ns(p->store->io);
+    p->open->opened_ns = p->ground->io->boottime_ns(p->ground->io);
     tlog_hash_begin(&p->open->hash, p->closed.chain);
 }
 
@@ -79,7 +79,7 @@ static int write_entry(struct tlog_partition *p, struct tlog_handle *handle)
     entry->chain = tlog_entry_chain(entry, XXH3_64bits_digest(&p->open->hash));
     tlog_entry_encode(bytes, entry);
     struct iovec part = {bytes, sizeof bytes};
-    return p->store->io->pwritev(p->store->io, handle->idx_fd, &part, 1, p->idx_bytes);
+    return p->ground->io->pwritev(p->ground->io, handle->idx_fd, &part, 1, p->idx_bytes);
 }
 
 /* The open entry is in the index: the log stands after it. */
@@ -117,8 +117,8 @@ void tlog_reserve_release(struct tlog_partition *p)
     if (p->deleted || (p->reserved_log <= active_bytes(p) && p->reserved_idx <= p->idx_bytes) ||
         tlog_active_open(p, &handle) < 0)
         return;
-    (void)p->store->io->truncate(p->store->io, handle->log_fd, active_bytes(p));
-    (void)p->store->io->truncate(p->store->io, handle->idx_fd, p->idx_bytes);
+    (void)p->ground->io->truncate(p->ground->io, handle->log_fd, active_bytes(p));
+    (void)p->ground->io->truncate(p->ground->io, handle->idx_fd, p->idx_bytes);
     p->reserved_log = p->reserved_idx = 0;
 }
 
@@ -143,9 +143,9 @@ static bool roll_due(struct tlog_partition *p, uint64_t bytes, int64_t now_ns)
 {
     if (active_bytes(p) == 0)
         return false;
-    if (active_bytes(p) + bytes > (uint64_t)tlog_topic_value(p->topic, TLOG_SEGMENT_BYTES))
+    if (active_bytes(p) + bytes > (uint64_t)tlog_value(p->topic, TLOG_SEGMENT_BYTES))
         return true;
-    int64_t age_ms = tlog_topic_value(p->topic, TLOG_SEGMENT_MS);
+    int64_t age_ms = tlog_value(p->topic, TLOG_SEGMENT_MS);
     return age_ms >= 0 && p->segment_first_ns != 0 && (now_ns - p->segment_first_ns) / 1000000 >= age_ms;
 }
 
@@ -159,10 +159,10 @@ static int reserve_file(struct tlog_partition *p, int fd, uint64_t from, uint64_
     uint64_t to = (needed + STEP - 1) / STEP * STEP;
     if (from < *reserved)
         from = *reserved;
-    int r = p->store->io->reserve(p->store->io, fd, from, to - from);
+    int r = p->ground->io->reserve(p->ground->io, fd, from, to - from);
     if (r == -ENOSPC || r == -EDQUOT) { /* the step is too much: exactly what is needed, then */
         to = needed;
-        r = p->store->io->reserve(p->store->io, fd, from, to - from);
+        r = p->ground->io->reserve(p->ground->io, fd, from, to - from);
     }
     if (r < 0)
         return r == -EOPNOTSUPP ? 0 : r;
@@ -188,8 +188,8 @@ int tlog_reserve(struct tlog_partition *p, uint64_t bytes, uint64_t pending, uin
 
 static void cut_back(struct tlog_partition *p, struct tlog_handle *handle)
 {
-    (void)p->store->io->truncate(p->store->io, handle->log_fd, active_bytes(p));
-    (void)p->store->io->truncate(p->store->io, handle->idx_fd, p->idx_bytes);
+    (void)p->ground->io->truncate(p->ground->io, handle->log_fd, active_bytes(p));
+    (void)p->ground->io->truncate(p->ground->io, handle->idx_fd, p->idx_bytes);
     p->reserved_log = p->reserved_idx = 0; /* truncation gave it back */
     (void)tlog_reserve(p, 0, p->pending, p->pending_count);
 }
@@ -210,7 +210,7 @@ static int append_own(struct tlog_partition *p, const struct tlog_append *append
     handle->dirty = true;
     r = write_entry(p, handle);
     if (r == 0)
-        r = p->store->io->pwritev(p->store->io, handle->log_fd, append->parts, append->count, active_bytes(p));
+        r = p->ground->io->pwritev(p->ground->io, handle->log_fd, append->parts, append->count, active_bytes(p));
     if (r == 0) {
         entry_closed(p);
         return 0;
@@ -232,7 +232,7 @@ static int append_open(struct tlog_partition *p, const struct tlog_append *appen
     if (r < 0)
         return r;
     handle->dirty = true;
-    r = p->store->io->pwritev(p->store->io, handle->log_fd, append->parts, append->count, active_bytes(p));
+    r = p->ground->io->pwritev(p->ground->io, handle->log_fd, append->parts, append->count, active_bytes(p));
     if (r < 0) {
         cut_back(p, handle);
         return r;
@@ -246,7 +246,7 @@ static int append_open(struct tlog_partition *p, const struct tlog_append *appen
 
 int tlog_append_locked(struct tlog_partition *p, const struct tlog_append *append)
 {
-    int64_t now_ns = tlog_store_time_ns(p->store);
+    int64_t now_ns = tlog_ground_time_ns(p->ground);
     if (now_ns < p->last_append_ns)
         now_ns = p->last_append_ns;
     int r = open_entry_get(p);
@@ -277,9 +277,9 @@ int tlog_partition_append(struct tlog_partition *partition, const void *data, si
         .count = 1,
         .bytes = length,
         .records = records,
-        .own_entry = tlog_topic_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW,
+        .own_entry = tlog_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW,
     };
-    int64_t quota = tlog_topic_value(p->topic, TLOG_QUOTA_BYTES);
+    int64_t quota = tlog_value(p->topic, TLOG_QUOTA_BYTES);
     if (length == 0)
         return 0;
     pthread_mutex_lock(&p->lock);
@@ -291,7 +291,7 @@ int tlog_partition_append(struct tlog_partition *partition, const void *data, si
     if (r == 0)
         r = tlog_append_locked(p, &append);
     pthread_mutex_unlock(&p->lock);
-    if (r == 0 && atomic_load_explicit(&p->watched, memory_order_relaxed) && p->store->options.grown)
-        p->store->options.grown(p->store->options.arg, p);
+    if (r == 0 && atomic_load_explicit(&p->watched, memory_order_relaxed) && p->ground->options.grown)
+        p->ground->options.grown(p->ground->options.arg, p);
     return r;
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "log/bytes.h"
-#include "log/topic.h"
+#include "log/files.h"
 
 static const uint8_t magic[4] = {'T', 'L', 'C', 'P'};
 enum { VERSION = 1, HEADER_BYTES = 104, ROW_BYTES = 64 };

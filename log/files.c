@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "log/topic.h"
+#include "log/files.h"
 
 enum { LARGEST_BYTES = 256 << 20 };
 

@@ -6,13 +6,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "log/store.h"
+#include "log/partition.h"
 
 /* ---- names and segments ---- */
 
+void tlog_topic_dir(const struct tlog_topic_head *topic, char to[TLOG_NAME_BYTES])
+{
+    snprintf(to, TLOG_NAME_BYTES, "%s/topics/%s", topic->ground->path, topic->name);
+}
+
 void tlog_partition_dir(const struct tlog_partition *p, char to[TLOG_NAME_BYTES])
 {
-    snprintf(to, TLOG_NAME_BYTES, "%s/topics/%s/%u", p->store->path, p->topic->name, p->number);
+    snprintf(to, TLOG_NAME_BYTES, "%s/topics/%s/%u", p->ground->path, p->topic->name, p->number);
 }
 
 void tlog_segment_path(const struct tlog_partition *p, uint64_t pos, char to[TLOG_NAME_BYTES])
@@ -35,7 +40,7 @@ int tlog_segment_open(struct tlog_partition *p, unsigned i, struct tlog_handle *
         return -ESTALE;
     char path[TLOG_NAME_BYTES];
     tlog_segment_path(p, segment->pos, path);
-    int r = tlog_handles_open(&p->store->handles, path, p->store->options.read_only ? TLOG_IO_READ : TLOG_IO_WRITE,
+    int r = tlog_handles_open(&p->ground->handles, path, p->ground->options.read_only ? TLOG_IO_READ : TLOG_IO_WRITE,
                               &segment->handle, &p->lock, &p->sync_error);
     *out = segment->handle;
     return r == -ENOENT && p->deleted ? -ESTALE : r; /* the trash was emptied */
@@ -73,12 +78,12 @@ static int make_files(struct tlog_partition *p, const char *path, struct tlog_ha
     uint8_t bytes[TLOG_INDEX_HEADER_BYTES];
     memcpy(header.topic_id, p->topic->id, 16);
     tlog_index_header_encode(bytes, &header);
-    int r = tlog_handles_open(&p->store->handles, path, TLOG_IO_WRITE | TLOG_IO_CREATE | TLOG_IO_TRUNCATE, owner,
+    int r = tlog_handles_open(&p->ground->handles, path, TLOG_IO_WRITE | TLOG_IO_CREATE | TLOG_IO_TRUNCATE, owner,
                               &p->lock, &p->sync_error);
     if (r < 0)
         return r;
     struct iovec part = {bytes, sizeof bytes};
-    r = p->store->io->pwritev(p->store->io, (*owner)->idx_fd, &part, 1, 0);
+    r = p->ground->io->pwritev(p->ground->io, (*owner)->idx_fd, &part, 1, 0);
     p->inherited = true; /* not the handle's affair: nothing was appended yet */
     return r;
 }
@@ -89,7 +94,7 @@ static int tell_journal(struct tlog_partition *p, const struct tlog_handle *hand
     struct tlog_io_stat log, idx;
     uint8_t body[24];
     uint64_t lsn;
-    const struct tlog_io *io = p->store->io;
+    const struct tlog_io *io = p->ground->io;
     int r = io->stat(io, handle->log_fd, &log);
     if (r == 0)
         r = io->stat(io, handle->idx_fd, &idx);
@@ -100,7 +105,7 @@ static int tell_journal(struct tlog_partition *p, const struct tlog_handle *hand
     tlog_put_u64(body + 16, idx.inode);
     struct iovec part = {body, sizeof body};
     tlog_partition_dirtied(p); /* before the record is written: upkeep must know who needs it */
-    r = tlog_journal_write(&p->store->journal, TLOG_JOURNAL_FILES, p->topic->id, p->number, &part, 1, &lsn);
+    r = tlog_journal_write(&p->ground->journal, TLOG_JOURNAL_FILES, p->topic->id, p->number, &part, 1, &lsn);
     if (r < 0)
         return r;
     tlog_partition_needs(p, lsn);
@@ -120,14 +125,14 @@ int tlog_segment_make(struct tlog_partition *p)
     if (r == 0)
         r = tlog_segment_add(p, p->closed.pos, p->closed.seq);
     if (r < 0) {
-        tlog_handles_close(&p->store->handles, &handle);
+        tlog_handles_close(&p->ground->handles, &handle);
         snprintf(name, sizeof name, "%s.log", path);
-        p->store->io->unlink(p->store->io, name);
+        p->ground->io->unlink(p->ground->io, name);
         snprintf(name, sizeof name, "%s.idx", path);
-        p->store->io->unlink(p->store->io, name);
+        p->ground->io->unlink(p->ground->io, name);
         /* The log may go on past here in the segment before: a power cut must not bring this one back. */
         tlog_partition_dir(p, path);
-        (void)p->store->io->sync_dir(p->store->io, path);
+        (void)p->ground->io->sync_dir(p->ground->io, path);
         return r;
     }
     tlog_active(p)->handle = handle;
@@ -142,12 +147,12 @@ int tlog_segment_make(struct tlog_partition *p)
 
 /* ---- life ---- */
 
-int tlog_partition_new(struct tlog_partition **out, struct tlog_topic *topic, uint32_t number)
+int tlog_partition_new(struct tlog_partition **out, struct tlog_topic_head *topic, uint32_t number)
 {
     struct tlog_partition *p = calloc(1, sizeof *p);
     if (!p)
         return -ENOMEM;
-    p->store = topic->store;
+    p->ground = topic->ground;
     p->topic = topic;
     p->number = number;
     p->set_mtime_end = UINT64_MAX;
@@ -162,7 +167,7 @@ void tlog_partition_free(struct tlog_partition *p)
 {
     for (unsigned i = 0; i < p->segment_count; i++) {
         pthread_mutex_lock(&p->lock);
-        tlog_handles_close(&p->store->handles, &p->segments[i].handle);
+        tlog_handles_close(&p->ground->handles, &p->segments[i].handle);
         pthread_mutex_unlock(&p->lock);
     }
     while (p->writers) {
@@ -192,7 +197,7 @@ void tlog_partition_stand(struct tlog_partition *p, const struct tlog_point *at,
 int tlog_partition_make(struct tlog_partition *p, const struct tlog_point *start)
 {
     char dir[TLOG_NAME_BYTES];
-    const struct tlog_io *io = p->store->io;
+    const struct tlog_io *io = p->ground->io;
     tlog_partition_dir(p, dir);
     int made = io->mkdir(io, dir);
     if (made < 0 && made != -EEXIST)
@@ -201,7 +206,7 @@ int tlog_partition_make(struct tlog_partition *p, const struct tlog_point *start
     p->synced = p->durable = p->journaled = start->pos;
     p->unlisted = true;
     if (p->last_append_ns == 0)
-        p->last_append_ns = p->changed_ns = tlog_store_time_ns(p->store);
+        p->last_append_ns = p->changed_ns = tlog_ground_time_ns(p->ground);
     int r = tlog_segment_make(p);
     if (r < 0 && made == 0)
         io->rmdir(io, dir);
@@ -220,9 +225,15 @@ void tlog_partition_unref(struct tlog_partition *partition)
 {
     if (!partition)
         return;
-    struct tlog_topic *topic = partition->topic;
+    struct tlog_topic_head *topic = partition->topic;
     tlog_partition_put(partition);
-    tlog_topic_unref(topic);
+    tlog_topic_head_unref(topic);
+}
+
+void tlog_topic_head_unref(struct tlog_topic_head *topic)
+{
+    if (atomic_fetch_sub(&topic->refs, 1) == 1)
+        topic->free(topic);
 }
 
 void tlog_partition_put(struct tlog_partition *p)
@@ -236,11 +247,6 @@ void tlog_partition_put(struct tlog_partition *p)
 uint32_t tlog_partition_number(const struct tlog_partition *partition)
 {
     return partition->number;
-}
-
-struct tlog_topic *tlog_partition_topic(const struct tlog_partition *partition)
-{
-    return partition->topic;
 }
 
 void tlog_partition_set_user(struct tlog_partition *partition, void *user)
@@ -291,7 +297,7 @@ void tlog_partition_bounds(struct tlog_partition *partition, struct tlog_bounds 
         .chain = p->closed.chain,
         .epoch = p->closed.epoch,
         .leader = p->closed.leader,
-        .failed = p->sync_error != 0 || atomic_load(&p->store->failed),
+        .failed = p->sync_error != 0 || atomic_load(&p->ground->failed),
         .damaged = p->damaged,
         .deleted = p->deleted,
     };
@@ -319,18 +325,18 @@ void tlog_partition_attr(struct tlog_partition *partition, struct tlog_attr *out
 static int write_attr(struct tlog_partition *p, const struct tlog_attr *attr, int64_t mtime_ns, uint64_t mtime_end)
 {
     char dir[TLOG_NAME_BYTES];
-    int r = p->deleted ? -ESTALE : p->store->options.read_only ? -EROFS : 0;
+    int r = p->deleted ? -ESTALE : p->ground->options.read_only ? -EROFS : 0;
     if (r < 0)
         return r;
     tlog_partition_dir(p, dir);
-    r = tlog_attr_write(p->store->io, dir, attr, mtime_ns, mtime_end);
+    r = tlog_attr_write(p->ground->io, dir, attr, mtime_ns, mtime_end);
     if (r < 0)
         return r;
     p->attr = *attr;
     p->attr_own = true;
     p->set_mtime_ns = mtime_ns;
     p->set_mtime_end = mtime_end;
-    p->changed_ns = tlog_store_time_ns(p->store);
+    p->changed_ns = tlog_ground_time_ns(p->ground);
     return 0;
 }
 
@@ -368,7 +374,7 @@ int tlog_partition_refuses(const struct tlog_partition *p)
 {
     if (p->deleted)
         return -ESTALE;
-    if (p->sync_error || p->damaged || p->store->options.read_only || atomic_load(&p->store->failed))
+    if (p->sync_error || p->damaged || p->ground->options.read_only || atomic_load(&p->ground->failed))
         return -EROFS;
     return 0;
 }
@@ -383,7 +389,29 @@ void tlog_partition_fail(struct tlog_partition *p, int error)
     if (p->deleted) /* its name may be another's by now */
         return;
     tlog_partition_dir(p, dir);
-    int r = tlog_file_mark(p->store->io, dir, "failed", text);
-    tlog_store_note(p->store, "%s/%u: fsync: %s: read-only until a restart%s", p->topic->name, p->number,
-                    strerror(-error), r < 0 ? " (and this could not be marked on disk)" : "");
+    int r = tlog_file_mark(p->ground->io, dir, "failed", text);
+    tlog_ground_note(p->ground, "%s/%u: fsync: %s: read-only until a restart%s", p->topic->name, p->number,
+                     strerror(-error), r < 0 ? " (and this could not be marked on disk)" : "");
+}
+
+/* ---- for upkeep ---- */
+
+void tlog_partition_dirtied(struct tlog_partition *p)
+{
+    struct tlog_ground *ground = p->ground;
+    if (!p->urgent && p->end - p->synced >= (uint64_t)tlog_value(p->topic, TLOG_FLUSH_BYTES)) {
+        p->urgent = true;
+        tlog_ground_kick(ground);
+    }
+    if (p->queued)
+        return;
+    p->queued = true;
+    p->dirty_since_ns = ground->io->boottime_ns(ground->io);
+    tlog_partition_ref(p);
+    pthread_mutex_lock(&ground->dirty_lock);
+    p->next_dirty = ground->dirty;
+    ground->dirty = p;
+    ground->kicked = true;
+    pthread_cond_signal(&ground->wake);
+    pthread_mutex_unlock(&ground->dirty_lock);
 }

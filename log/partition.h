@@ -10,7 +10,8 @@
 #include <stdatomic.h>
 
 #include "log/bytes.h"
-#include "log/handle.h"
+#include "log/files.h"
+#include "log/ground.h"
 #include "log/index.h"
 #include "log/scan.h"
 #include "log/topiclog.h"
@@ -19,8 +20,29 @@ enum {
     TLOG_ENTRY_CLOSE_BYTES = 4096,
     TLOG_ENTRY_CLOSE_NS = 100000000,
     TLOG_JOURNAL_APPEND_MOST = 256 << 10, /* larger durable appends sync the files instead */
-    TLOG_NAME_BYTES = 4096,               /* of a path */
 };
+
+/* What partitions know of their topic: the first member of struct tlog_topic. */
+struct tlog_topic_head {
+    struct tlog_ground *ground;
+    atomic_int refs;
+    void (*free)(struct tlog_topic_head *head); /* the last reference has gone */
+    uint8_t id[16];
+    _Atomic int64_t values[TLOG_KEYS]; /* in force */
+    atomic_bool unlisted;              /* its directory entry was not synced */
+
+    pthread_mutex_t lock; /* guards these; the name also needs every partition's lock to change */
+    char name[256];
+    struct tlog_attr attr;
+};
+
+static inline int64_t tlog_value(const struct tlog_topic_head *topic, enum tlog_key key)
+{
+    return atomic_load_explicit(&topic->values[key], memory_order_relaxed);
+}
+void tlog_topic_head_unref(struct tlog_topic_head *topic);
+/* "STORE/topics/NAME" with the lock of the topic or of one of its partitions held. */
+void tlog_topic_dir(const struct tlog_topic_head *topic, char to[TLOG_NAME_BYTES]);
 
 struct tlog_segment {
     uint64_t pos, seq; /* its first */
@@ -40,8 +62,8 @@ struct tlog_journal_mark {
 };
 
 struct tlog_partition {
-    struct tlog_store *store;
-    struct tlog_topic *topic;
+    struct tlog_ground *ground;
+    struct tlog_topic_head *topic;
     uint32_t number;
     atomic_int refs;
     void *user;
@@ -128,7 +150,7 @@ static inline void tlog_partition_needs(struct tlog_partition *p, uint64_t lsn)
 /* Takes over what recovery found: the active segment's end. With its lock. */
 void tlog_partition_stand(struct tlog_partition *p, const struct tlog_point *at, uint64_t idx_bytes);
 /* A partition in memory, with no segment yet. */
-int tlog_partition_new(struct tlog_partition **out, struct tlog_topic *topic, uint32_t number);
+int tlog_partition_new(struct tlog_partition **out, struct tlog_topic_head *topic, uint32_t number);
 /* Closes its files and frees it, whatever the references. */
 void tlog_partition_free(struct tlog_partition *p);
 /* Gives back the reference that the topic's table holds. */

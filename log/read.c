@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "log/store.h"
+#include "log/partition.h"
 
 enum {
     MAP_SLACK_BYTES = 4 << 20, /* a segment outgrows segment.bytes by its last append */
@@ -16,12 +16,12 @@ static int map_handle(struct tlog_partition *p, struct tlog_handle *handle, uint
 {
     if (handle->map)
         return 0;
-    uint64_t bytes = (uint64_t)tlog_topic_value(p->topic, TLOG_SEGMENT_BYTES);
+    uint64_t bytes = (uint64_t)tlog_value(p->topic, TLOG_SEGMENT_BYTES);
     if (bytes < segment_bytes)
         bytes = segment_bytes;
     bytes = (bytes + MAP_SLACK_BYTES + 4095) & ~(uint64_t)4095;
     const void *map;
-    int r = p->store->io->map(p->store->io, handle->log_fd, bytes, &map);
+    int r = p->ground->io->map(p->ground->io, handle->log_fd, bytes, &map);
     if (r < 0)
         return r;
     handle->map = map;
@@ -61,7 +61,7 @@ int tlog_partition_view(struct tlog_partition *partition, uint64_t pos, size_t l
     }
     pthread_mutex_unlock(&p->lock);
     if (r == 0 && sequential && foff / (READ_AHEAD_BYTES / 2) != (foff + out->length) / (READ_AHEAD_BYTES / 2))
-        p->store->io->readahead(p->store->io, handle->log_fd, foff + out->length, READ_AHEAD_BYTES);
+        p->ground->io->readahead(p->ground->io, handle->log_fd, foff + out->length, READ_AHEAD_BYTES);
     return r;
 }
 
@@ -96,7 +96,7 @@ static int read_some(struct tlog_partition *p, uint64_t pos, uint8_t *to, size_t
     pthread_mutex_unlock(&p->lock);
     if (r < 0)
         return r;
-    ssize_t n = p->store->io->pread(p->store->io, handle->log_fd, to, length, foff);
+    ssize_t n = p->ground->io->pread(p->ground->io, handle->log_fd, to, length, foff);
     tlog_handle_unref(handle);
     if (n < 0)
         return (int)n;
@@ -130,11 +130,11 @@ static int scan_segment(struct tlog_partition *p, unsigned i, struct tlog_scan *
     struct tlog_io_stat idx;
     int r = tlog_segment_open(p, i, &handle);
     if (r == 0)
-        r = p->store->io->stat(p->store->io, handle->idx_fd, &idx);
+        r = p->ground->io->stat(p->ground->io, handle->idx_fd, &idx);
     if (r < 0)
         return r;
     bool last = i + 1 == p->segment_count;
-    *scan = (struct tlog_scan){.io = p->store->io,
+    *scan = (struct tlog_scan){.io = p->ground->io,
                                .log_fd = handle->log_fd,
                                .idx_fd = handle->idx_fd,
                                .segment_pos = p->segments[i].pos,

@@ -137,9 +137,10 @@ struct tlog_replayed *tlog_recover_records(struct tlog_recover *recover, const s
 static int read_past(struct tlog_recover *recover, struct tlog_error *error)
 {
     struct tlog_store *store = recover->store;
-    int r = recover->copied ? -ENOENT : tlog_checkpoint_read(store->io, store->path, &recover->checkpoint);
+    int r =
+        recover->copied ? -ENOENT : tlog_checkpoint_read(store->ground.io, store->ground.path, &recover->checkpoint);
     if (r == -EBADMSG || (r == 0 && memcmp(recover->checkpoint.store_id, store->id, 16) != 0)) {
-        tlog_store_note(store, "the checkpoint is damaged: every log is read from its start");
+        tlog_ground_note(&store->ground, "the checkpoint is damaged: every log is read from its start");
         free(recover->checkpoint.rows);
         memset(&recover->checkpoint, 0, sizeof recover->checkpoint);
     } else if (r < 0 && r != -ENOENT) {
@@ -147,9 +148,9 @@ static int read_past(struct tlog_recover *recover, struct tlog_error *error)
         return r;
     }
     recover->same_boot = recover->checkpoint.boot_id[0] && strcmp(recover->checkpoint.boot_id, store->boot_id) == 0;
-    if (store->options.read_only)
+    if (store->ground.options.read_only)
         return 0;
-    r = tlog_journal_replay(&store->journal, recover->checkpoint.lsn, each_record, recover);
+    r = tlog_journal_replay(&store->ground.journal, recover->checkpoint.lsn, each_record, recover);
     if (r < 0)
         tlog_error_set(error, "journal: %s", r == -EBADMSG ? "a record of a newer format" : strerror(-r));
     else if (recover->count > 0)
@@ -165,26 +166,27 @@ static int recover_partition(struct tlog_recover *recover, struct tlog_topic *to
     char dir[TLOG_NAME_BYTES];
     struct tlog_partition *p;
     struct tlog_store *store = recover->store;
-    int r = tlog_partition_new(&p, topic, number);
+    int r = tlog_partition_new(&p, &topic->head, number);
     if (r < 0)
         return r;
     pthread_mutex_lock(&p->lock);
     tlog_partition_dir(p, dir);
-    p->attr_own = tlog_attr_read(store->io, dir, &p->attr, &p->set_mtime_ns, &p->set_mtime_end) == 0;
-    r = store->options.read_only ? tlog_partition_look(recover, p, error) : tlog_partition_recover(recover, p, error);
+    p->attr_own = tlog_attr_read(store->ground.io, dir, &p->attr, &p->set_mtime_ns, &p->set_mtime_end) == 0;
+    r = store->ground.options.read_only ? tlog_partition_look(recover, p, error)
+                                        : tlog_partition_recover(recover, p, error);
     if (r == 0)
         r = tlog_topic_place(topic, p);
     if (r == 0 && (p->synced < p->end || p->first_lsn != 0 || p->files_unlisted))
         tlog_partition_dirtied(p);
     pthread_mutex_unlock(&p->lock);
     if (r < 0) {
-        tlog_error_prefix(error, "%s/%u", topic->name, number);
+        tlog_error_prefix(error, "%s/%u", topic->head.name, number);
         tlog_partition_put(p);
         return r;
     }
-    store->recovery.partitions++;
+    store->ground.recovery.partitions++;
     if (p->damaged)
-        store->recovery.damaged++;
+        store->ground.recovery.damaged++;
     return 0;
 }
 
@@ -226,7 +228,7 @@ static int find_bytes(void *arg, const char *name)
     size_t length = strlen(name);
     return length > 4 && strcmp(name + length - 4, ".log") == 0 &&
            snprintf(path, sizeof path, "%s/%s", listing->dir, name) < (int)sizeof path &&
-           listing->store->io->stat_path(listing->store->io, path, &st) == 0 && st.size_bytes > 0;
+           listing->store->ground.io->stat_path(listing->store->ground.io, path, &st) == 0 && st.size_bytes > 0;
 }
 
 static int find_records(void *arg, const char *name)
@@ -235,7 +237,7 @@ static int find_records(void *arg, const char *name)
     char dir[TLOG_NAME_BYTES];
     struct listing below = {.store = listing->store, .dir = dir};
     return snprintf(dir, sizeof dir, "%s/%s", listing->dir, name) < (int)sizeof dir &&
-           below.store->io->list(below.store->io, dir, find_bytes, &below) == 1;
+           below.store->ground.io->list(below.store->ground.io, dir, find_bytes, &below) == 1;
 }
 
 /* A topic without topic.conf: its making was cut short before it had an id, and nothing can have been accepted,
@@ -244,13 +246,13 @@ static int without_conf(struct tlog_store *store, const char *name, struct tlog_
 {
     char dir[TLOG_NAME_BYTES];
     struct listing listing = {.store = store, .dir = dir};
-    snprintf(dir, sizeof dir, "%s/topics/%s", store->path, name);
-    if (store->io->list(store->io, dir, find_records, &listing) == 1) {
+    snprintf(dir, sizeof dir, "%s/topics/%s", store->ground.path, name);
+    if (store->ground.io->list(store->ground.io, dir, find_records, &listing) == 1) {
         tlog_error_set(error, "topic %s: topic.conf is missing, and there are records", name);
         return -EBADMSG;
     }
-    tlog_store_note(store, "%s: the topic had not been made to the end, it is removed", name);
-    tlog_tree_remove(store->io, dir);
+    tlog_ground_note(&store->ground, "%s: the topic had not been made to the end, it is removed", name);
+    tlog_tree_remove(store->ground.io, dir);
     return 0;
 }
 
@@ -260,14 +262,14 @@ static int recover_topic(struct tlog_recover *recover, const char *name, struct 
     struct tlog_topic *topic;
     struct tlog_store *store = recover->store;
     struct listing listing = {.store = store};
-    int r = tlog_topic_load(store, name, &topic, error);
-    if (r == -ENOENT && !store->options.read_only)
+    int r = tlog_topic_load(&store->ground, name, &topic, error);
+    if (r == -ENOENT && !store->ground.options.read_only)
         return without_conf(store, name, error);
     if (r < 0)
         return r;
-    atomic_store(&topic->unlisted, true);
-    tlog_topic_dir(topic, dir);
-    r = store->io->list(store->io, dir, add_number, &listing);
+    atomic_store(&topic->head.unlisted, true);
+    tlog_topic_dir(&topic->head, dir);
+    r = store->ground.io->list(store->ground.io, dir, add_number, &listing);
     if (r == 0 && listing.count > 0)
         qsort(listing.numbers, listing.count, sizeof *listing.numbers, by_number);
     for (size_t i = 0; r == 0 && i < listing.count; i++)
@@ -283,10 +285,10 @@ static int recover_topic(struct tlog_recover *recover, const char *name, struct 
 static int add_topic(void *arg, const char *name)
 {
     struct listing *listing = arg;
-    if (strncmp(name, ".gone.", 6) == 0 && !listing->store->options.read_only) {
+    if (strncmp(name, ".gone.", 6) == 0 && !listing->store->ground.options.read_only) {
         char path[TLOG_NAME_BYTES]; /* a removal that was cut short */
         snprintf(path, sizeof path, "%s/%s", listing->dir, name);
-        tlog_tree_remove(listing->store->io, path);
+        tlog_tree_remove(listing->store->ground.io, path);
         return 0;
     }
     if (tlog_topic_check_name(name) < 0)
@@ -304,8 +306,8 @@ static int recover_topics(struct tlog_recover *recover, struct tlog_error *error
     char topics[TLOG_NAME_BYTES];
     struct tlog_store *store = recover->store;
     struct listing listing = {.store = store, .dir = topics};
-    snprintf(topics, sizeof topics, "%s/topics", store->path);
-    int r = store->io->list(store->io, topics, add_topic, &listing);
+    snprintf(topics, sizeof topics, "%s/topics", store->ground.path);
+    int r = store->ground.io->list(store->ground.io, topics, add_topic, &listing);
     if (r < 0)
         tlog_error_set(error, "topics: %s", strerror(-r));
     for (size_t i = 0; i < listing.count; i++) {
@@ -322,7 +324,7 @@ static int recover_topics(struct tlog_recover *recover, struct tlog_error *error
 static struct tlog_partition *find_partition(struct tlog_store *store, const uint8_t topic_id[16], uint32_t number)
 {
     for (size_t i = 0; i < store->topic_count; i++)
-        if (memcmp(store->topics[i]->id, topic_id, 16) == 0)
+        if (memcmp(store->topics[i]->head.id, topic_id, 16) == 0)
             return tlog_partition_get(store->topics[i], number);
     return NULL;
 }
@@ -336,9 +338,9 @@ static int end_rests(struct tlog_recover *recover, struct tlog_error *error)
         pthread_mutex_lock(&p->lock);
         int r = tlog_partition_end_rest(p, rest);
         if (r == 1) {
-            recover->store->recovery.ended_rests++;
-            tlog_store_note(recover->store, "%s/%u: an unfinished line of %zu bytes was appended as a line",
-                            p->topic->name, p->number, rest->bytes);
+            recover->store->ground.recovery.ended_rests++;
+            tlog_ground_note(&recover->store->ground, "%s/%u: an unfinished line of %zu bytes was appended as a line",
+                             p->topic->name, p->number, rest->bytes);
         } else if (r < 0) {
             tlog_error_set(error, "%s/%u: appending an unfinished line: %s", p->topic->name, p->number, strerror(-r));
         }
@@ -359,7 +361,7 @@ int tlog_store_recover(struct tlog_store *store, bool copied, struct tlog_error 
     if (r == 0)
         r = end_rests(&recover, error);
     /* After another boot everything is made durable anew; then the old journal is not needed. */
-    if (r == 0 && !store->options.read_only && !recover.same_boot) {
+    if (r == 0 && !store->ground.options.read_only && !recover.same_boot) {
         r = tlog_upkeep_flush_all(store);
         if (r < 0)
             tlog_error_set(error, "syncing what was recovered: %s", strerror(-r));

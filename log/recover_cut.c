@@ -50,10 +50,10 @@ static int save(struct tlog_recovering *s, int fd, uint64_t foff, uint64_t end, 
         r = s->io->sync_dir(s->io, s->dir);
     free(data);
     if (r == 0 && !zeros) {
-        s->p->store->recovery.cut_bytes += at;
-        s->p->store->recovery.cut_files++;
-        tlog_store_note(s->p->store, "%s/%u: %" PRIu64 " bytes past the last whole record were cut and kept in %s",
-                        s->p->topic->name, s->p->number, at, part);
+        s->p->ground->recovery.cut_bytes += at;
+        s->p->ground->recovery.cut_files++;
+        tlog_ground_note(s->p->ground, "%s/%u: %" PRIu64 " bytes past the last whole record were cut and kept in %s",
+                         s->p->topic->name, s->p->number, at, part);
     }
     return r;
 }
@@ -162,7 +162,7 @@ int tlog_recover_rewrite(struct tlog_recovering *s, uint64_t synced)
         r = rewrite_file(s, s->p->segments[i].pos, ".log");
         if (r == 0)
             r = rewrite_file(s, s->p->segments[i].pos, ".idx");
-        s->p->store->recovery.rewritten_files += 2;
+        s->p->ground->recovery.rewritten_files += 2;
     }
     if (r == 0)
         r = s->io->sync_dir(s->io, s->dir);

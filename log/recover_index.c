@@ -96,7 +96,7 @@ int tlog_recover_index_lines(struct tlog_recovering *s, unsigned i, uint64_t lim
                                    .flags = first ? TLOG_ENTRY_ROLL : 0,
                                    .time_ns = st.mtime_ns > s->at.time_ns ? st.mtime_ns : s->at.time_ns};
         r = add_entry(s, i, &entry);
-        s->p->store->recovery.indexed_records += lines;
+        s->p->ground->recovery.indexed_records += lines;
     }
     free(data);
     return r;

@@ -15,7 +15,7 @@ static void stand(struct tlog_recovering *s, unsigned i, const struct tlog_scan 
 static int tell_progress(void *arg, const struct tlog_entry *entry)
 {
     struct tlog_recover *recover = arg;
-    const struct tlog_options *options = &recover->store->options;
+    const struct tlog_options *options = &recover->store->ground.options;
     uint64_t before = recover->done_bytes >> 24;
     recover->done_bytes += entry->length_bytes;
     if (options->progress && recover->done_bytes >> 24 != before)

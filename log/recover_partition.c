@@ -12,7 +12,7 @@
 
 void tlog_recover_note(struct tlog_recovering *s, const char *before, uint64_t number, const char *after)
 {
-    tlog_store_note(s->p->store, "%s/%u: %s %" PRIu64 "%s", s->p->topic->name, s->p->number, before, number, after);
+    tlog_ground_note(s->p->ground, "%s/%u: %s %" PRIu64 "%s", s->p->topic->name, s->p->number, before, number, after);
 }
 
 /* ---- the directory ---- */
@@ -96,7 +96,7 @@ bool tlog_recover_has_file(struct tlog_recovering *s, uint64_t pos, const char *
 
 void tlog_recover_close_segment(struct tlog_recovering *s, unsigned i)
 {
-    tlog_handles_close(&s->p->store->handles, &s->p->segments[i].handle);
+    tlog_handles_close(&s->p->ground->handles, &s->p->segments[i].handle);
 }
 
 int tlog_recover_open_scan(struct tlog_recovering *s, unsigned i, struct tlog_scan *scan, struct tlog_error *error)
@@ -140,8 +140,8 @@ static int drop_unmade(struct tlog_recovering *s)
 /* Where the partition's first segment begins. */
 static struct tlog_point start_of(struct tlog_recovering *s)
 {
-    struct tlog_topic *topic = s->p->topic;
-    struct tlog_point start = {.chain = tlog_root_chain(topic->id, s->p->number)};
+    struct tlog_topic *topic = tlog_topic_of(s->p);
+    struct tlog_point start = {.chain = tlog_root_chain(topic->head.id, s->p->number)};
     if (s->p->number < topic->ends_count && topic->ends[s->p->number].pos > 0)
         start = topic->ends[s->p->number];
     return start;
@@ -263,8 +263,8 @@ static int repair(struct tlog_recovering *s, const struct tlog_checkpoint_row *r
 
 int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *p, struct tlog_error *error)
 {
-    struct tlog_recovering s = {.recover = recover, .p = p, .io = p->store->io};
-    s.raw = tlog_topic_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
+    struct tlog_recovering s = {.recover = recover, .p = p, .io = p->ground->io};
+    s.raw = tlog_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
     tlog_partition_dir(p, s.dir);
     const struct tlog_checkpoint_row *row = tlog_checkpoint_find(&recover->checkpoint, p->topic->id, p->number);
     int r = row ? tlog_recover_replaced(&s, row) : 0;
@@ -291,8 +291,8 @@ int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *
 
 int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, struct tlog_error *error)
 {
-    struct tlog_recovering s = {.p = p, .io = p->store->io};
-    s.raw = tlog_topic_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
+    struct tlog_recovering s = {.p = p, .io = p->ground->io};
+    s.raw = tlog_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
     tlog_partition_dir(p, s.dir);
     int r = list_segments(&s);
     while (r == 0 && p->segment_count > 1 && tlog_recover_size_of(&s, tlog_active(p)->pos, ".log") == 0)

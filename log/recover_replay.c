@@ -53,7 +53,7 @@ static int replay_entry(struct tlog_recovering *s, const struct tlog_entry *entr
                                 entry->time_ns,
                                 entry->epoch,
                                 entry->leader};
-    s->p->store->recovery.replayed_bytes += entry->length_bytes;
+    s->p->ground->recovery.replayed_bytes += entry->length_bytes;
     s->changed = true;
     return 0;
 }
@@ -90,7 +90,7 @@ int tlog_recover_replay(struct tlog_recovering *s)
 /* Whether an entry past `pos` says that it ended this rest. */
 static int has_ended(struct tlog_partition *p, const struct tlog_left_rest *rest)
 {
-    const struct tlog_topic *topic = p->topic;
+    const struct tlog_topic *topic = tlog_topic_of(p);
     if (p->number < topic->ends_count && rest->pos < topic->ends[p->number].pos)
         return 1; /* in the partition of this number that was removed */
     uint64_t from = rest->pos < p->segments[0].pos ? p->segments[0].pos : rest->pos;
@@ -99,7 +99,7 @@ static int has_ended(struct tlog_partition *p, const struct tlog_left_rest *rest
         struct tlog_scan scan;
         int r = tlog_segment_open(p, i, &handle);
         if (r == 0)
-            r = tlog_scan_open(&scan, p->store->io, handle->log_fd, handle->idx_fd, p->segments[i].pos, NULL, NULL);
+            r = tlog_scan_open(&scan, p->ground->io, handle->log_fd, handle->idx_fd, p->segments[i].pos, NULL, NULL);
         if (r < 0)
             return r;
         (void)tlog_scan_seek(&scan, from);

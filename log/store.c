@@ -14,36 +14,16 @@
 #include "log/lock.h"
 
 enum { SPARE_FILES = 128 };
-static const int64_t clock_jump_ns = INT64_C(3600) * 1000000000;
 
-/* ---- clocks and notes ---- */
-
-int64_t tlog_store_time_ns(struct tlog_store *store)
-{
-    int64_t now_ns = store->io->realtime_ns(store->io);
-    int64_t most_ns = store->io->boottime_ns(store->io) + store->clock_offset_ns + clock_jump_ns;
-    return now_ns < most_ns ? now_ns : most_ns;
-}
-
-void tlog_store_note(struct tlog_store *store, const char *format, ...)
-{
-    char line[1024];
-    va_list args;
-    if (!store->options.note)
-        return;
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    store->options.note(store->options.arg, line);
-}
+/* ---- a failed journal ---- */
 
 void tlog_store_fail(struct tlog_store *store)
 {
     static const char text[] = "the journal's fsync failed; a restart makes a new one\n";
-    atomic_store(&store->failed, true);
-    int r = tlog_file_mark(store->io, store->path, "failed", text);
-    tlog_store_note(store, "journal: fsync failed: the store is read-only until a restart%s",
-                    r < 0 ? " (and this could not be marked on disk)" : "");
+    atomic_store(&store->ground.failed, true);
+    int r = tlog_file_mark(store->ground.io, store->ground.path, "failed", text);
+    tlog_ground_note(&store->ground, "journal: fsync failed: the store is read-only until a restart%s",
+                     r < 0 ? " (and this could not be marked on disk)" : "");
 }
 
 static void journal_failed(void *arg)
@@ -53,7 +33,8 @@ static void journal_failed(void *arg)
 
 static void journal_pressed(void *arg)
 {
-    tlog_store_kick(arg);
+    struct tlog_store *store = arg;
+    tlog_ground_kick(&store->ground);
 }
 
 /* ---- identity ---- */
@@ -84,17 +65,17 @@ static int parse_id(const char *text, uint8_t id[16])
 /* The id, and where the store was when that was written: the file's own inode, the filesystem, the machine. */
 static int write_id(struct tlog_store *store)
 {
-    const struct tlog_io *io = store->io;
+    const struct tlog_io *io = store->ground.io;
     char path[TLOG_NAME_BYTES], temporary[TLOG_NAME_BYTES], text[256], id[37], machine[64] = "";
     struct tlog_io_stat st;
     struct tlog_io_statfs fs = {0};
-    snprintf(path, sizeof path, "%s/id", store->path);
-    snprintf(temporary, sizeof temporary, "%s/id.new", store->path);
+    snprintf(path, sizeof path, "%s/id", store->ground.path);
+    snprintf(temporary, sizeof temporary, "%s/id.new", store->ground.path);
     int fd = io->open(io, temporary, TLOG_IO_WRITE | TLOG_IO_CREATE | TLOG_IO_TRUNCATE);
     if (fd < 0)
         return fd;
     int r = io->stat(io, fd, &st);
-    (void)io->statfs(io, store->path, &fs);
+    (void)io->statfs(io, store->ground.path, &fs);
     (void)io->machine_id(io, machine);
     id_text(store->id, id);
     int n = snprintf(text, sizeof text, "%s\ninode=%" PRIu64 "\nfilesystem=%016" PRIx64 "\nmachine=%s\n", id, st.inode,
@@ -107,7 +88,7 @@ static int write_id(struct tlog_store *store)
     io->close(io, fd);
     if (r == 0)
         r = io->rename(io, temporary, path);
-    return r < 0 ? r : io->sync_dir(io, store->path);
+    return r < 0 ? r : io->sync_dir(io, store->ground.path);
 }
 
 /* Reads the id; *copied when the file is not the one it was written as. */
@@ -116,10 +97,10 @@ static int read_id(struct tlog_store *store, bool *copied, struct tlog_error *er
     char path[TLOG_NAME_BYTES], *text, machine[64] = "", now[64] = "";
     struct tlog_io_stat st;
     uint64_t inode = 0;
-    snprintf(path, sizeof path, "%s/id", store->path);
-    int r = tlog_file_read(store->io, path, &text, NULL);
+    snprintf(path, sizeof path, "%s/id", store->ground.path);
+    int r = tlog_file_read(store->ground.io, path, &text, NULL);
     if (r == 0)
-        r = store->io->stat_path(store->io, path, &st);
+        r = store->ground.io->stat_path(store->ground.io, path, &st);
     if (r < 0)
         return r;
     r = parse_id(text, store->id);
@@ -132,12 +113,13 @@ static int read_id(struct tlog_store *store, bool *copied, struct tlog_error *er
         return r;
     }
     *copied = inode != st.inode;
-    (void)store->io->machine_id(store->io, now);
+    (void)store->ground.io->machine_id(store->ground.io, now);
     if (*copied)
-        tlog_store_note(store, "this store is a copy: its journal and checkpoint are ignored, its logs believed as "
-                               "far as their ends verify");
+        tlog_ground_note(&store->ground,
+                         "this store is a copy: its journal and checkpoint are ignored, its logs believed as "
+                         "far as their ends verify");
     else if (strcmp(machine, now) != 0)
-        tlog_store_note(store, "this store was moved here from another machine");
+        tlog_ground_note(&store->ground, "this store was moved here from another machine");
     return *copied || strcmp(machine, now) != 0 ? 1 : 0;
 }
 
@@ -165,22 +147,22 @@ static int any(void *arg, const char *name)
 static int sync_parent(struct tlog_store *store)
 {
     char parent[TLOG_NAME_BYTES];
-    size_t length = strlen(store->path);
-    while (length > 0 && store->path[length - 1] == '/')
+    size_t length = strlen(store->ground.path);
+    while (length > 0 && store->ground.path[length - 1] == '/')
         length--;
-    while (length > 0 && store->path[length - 1] != '/')
+    while (length > 0 && store->ground.path[length - 1] != '/')
         length--;
-    snprintf(parent, sizeof parent, "%.*s", (int)length, store->path);
-    return store->io->sync_dir(store->io, length > 0 ? parent : ".");
+    snprintf(parent, sizeof parent, "%.*s", (int)length, store->ground.path);
+    return store->ground.io->sync_dir(store->ground.io, length > 0 ? parent : ".");
 }
 
 /* Makes a store in a directory that holds nothing else. The id comes last: before it, there is none. */
 static int make_store(struct tlog_store *store, struct tlog_error *error)
 {
-    const struct tlog_io *io = store->io;
+    const struct tlog_io *io = store->ground.io;
     char path[TLOG_NAME_BYTES];
-    snprintf(path, sizeof path, "%s/topics", store->path);
-    int r = io->list(io, store->path, foreign, NULL);
+    snprintf(path, sizeof path, "%s/topics", store->ground.path);
+    int r = io->list(io, store->ground.path, foreign, NULL);
     if (r == 0 && io->list(io, path, any, NULL) > 0)
         r = 1;
     if (r == 1) {
@@ -190,10 +172,10 @@ static int make_store(struct tlog_store *store, struct tlog_error *error)
     if (r == 0)
         r = io->mkdir(io, path);
     if (r == 0 || r == -EEXIST)
-        r = tlog_file_replace(io, store->path, "topicfs.conf", "", 0);
+        r = tlog_file_replace(io, store->ground.path, "topicfs.conf", "", 0);
     if (r == 0)
         r = sync_parent(store);
-    store->io->random(io, store->id, sizeof store->id);
+    store->ground.io->random(io, store->id, sizeof store->id);
     return r < 0 ? r : write_id(store);
 }
 
@@ -203,21 +185,21 @@ static int settle_names(struct tlog_store *store)
 {
     char checkpoint[TLOG_NAME_BYTES];
     struct tlog_io_stat st;
-    snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint", store->path);
-    if (store->io->stat_path(store->io, checkpoint, &st) == 0)
+    snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint", store->ground.path);
+    if (store->ground.io->stat_path(store->ground.io, checkpoint, &st) == 0)
         return 0;
     int r = sync_parent(store);
-    return r < 0 ? r : store->io->sync_dir(store->io, store->path);
+    return r < 0 ? r : store->ground.io->sync_dir(store->ground.io, store->ground.path);
 }
 
 static int take_lock(struct tlog_store *store, struct tlog_error *error)
 {
     char path[TLOG_NAME_BYTES];
-    snprintf(path, sizeof path, "%s/LOCK", store->path);
-    store->lock_fd = store->io->open(store->io, path, TLOG_IO_WRITE | TLOG_IO_CREATE);
+    snprintf(path, sizeof path, "%s/LOCK", store->ground.path);
+    store->lock_fd = store->ground.io->open(store->ground.io, path, TLOG_IO_WRITE | TLOG_IO_CREATE);
     if (store->lock_fd < 0)
         return store->lock_fd;
-    int r = store->io->lock(store->io, store->lock_fd);
+    int r = store->ground.io->lock(store->ground.io, store->lock_fd);
     if (r == -EWOULDBLOCK)
         tlog_error_set(error, "another process has it open");
     return r;
@@ -226,38 +208,38 @@ static int take_lock(struct tlog_store *store, struct tlog_error *error)
 /* Finds the directory or makes it, takes the lock, and knows the id. */
 static int enter(struct tlog_store *store, bool *copied, struct tlog_error *error)
 {
-    const struct tlog_io *io = store->io;
+    const struct tlog_io *io = store->ground.io;
     struct tlog_io_stat st;
     char id[TLOG_NAME_BYTES];
-    snprintf(id, sizeof id, "%s/id", store->path);
-    int r = io->stat_path(io, store->path, &st);
-    if (r == -ENOENT && store->options.create)
-        r = io->mkdir(io, store->path);
+    snprintf(id, sizeof id, "%s/id", store->ground.path);
+    int r = io->stat_path(io, store->ground.path, &st);
+    if (r == -ENOENT && store->ground.options.create)
+        r = io->mkdir(io, store->ground.path);
     else if (r == 0 && !st.directory)
         r = -ENOTDIR;
     if (r < 0)
         return r;
     bool exists = io->stat_path(io, id, &st) == 0;
-    if (!exists && !store->options.create) {
+    if (!exists && !store->ground.options.create) {
         tlog_error_set(error, "not a store");
         return -ENOTEMPTY;
     }
-    if (!exists && (r = io->list(io, store->path, foreign, NULL)) != 0) {
+    if (!exists && (r = io->list(io, store->ground.path, foreign, NULL)) != 0) {
         if (r == 1)
             tlog_error_set(error, "neither a store nor empty");
         return r == 1 ? -ENOTEMPTY : r;
     }
-    if (!store->options.read_only)
+    if (!store->ground.options.read_only)
         r = take_lock(store, error);
     if (r < 0)
         return r;
     if (!exists)
         return make_store(store, error);
-    r = store->options.read_only ? 0 : settle_names(store);
+    r = store->ground.options.read_only ? 0 : settle_names(store);
     if (r < 0)
         return r;
     r = read_id(store, copied, error);
-    return r == 1 && !store->options.read_only ? 1 : r < 0 ? r : 0;
+    return r == 1 && !store->ground.options.read_only ? 1 : r < 0 ? r : 0;
 }
 
 /* ---- opening ---- */
@@ -278,29 +260,30 @@ static unsigned handles_allowed(const struct tlog_options *options)
 static int read_config(struct tlog_store *store, struct tlog_error *error)
 {
     char path[TLOG_NAME_BYTES];
-    snprintf(path, sizeof path, "%s/topicfs.conf", store->path);
-    int r = tlog_file_read(store->io, path, &store->config_text, NULL);
+    snprintf(path, sizeof path, "%s/topicfs.conf", store->ground.path);
+    int r = tlog_file_read(store->ground.io, path, &store->config_text, NULL);
     if (r == -ENOENT) {
         store->config_text = strdup("");
         r = store->config_text ? 0 : -ENOMEM;
     }
     if (r == 0)
-        r = tlog_config_parse(store->config_text, strlen(store->config_text), &store->config, error);
+        r = tlog_config_parse(store->config_text, strlen(store->config_text), &store->ground.config, error);
     if (r < 0)
         tlog_error_prefix(error, "topicfs.conf");
-    store->attr = (struct tlog_attr){0755, geteuid(), getegid()}; /* until somebody says otherwise */
-    (void)tlog_attr_read(store->io, store->path, &store->attr, NULL, NULL);
+    store->ground.attr = (struct tlog_attr){0755, geteuid(), getegid()}; /* until somebody says otherwise */
+    (void)tlog_attr_read(store->ground.io, store->ground.path, &store->ground.attr, NULL, NULL);
     return r == -EINVAL ? -EBADMSG : r;
 }
 
 static int open_journal(struct tlog_store *store, bool copied, struct tlog_error *error)
 {
     char path[TLOG_NAME_BYTES];
-    snprintf(path, sizeof path, "%s/journal", store->path);
-    int r = tlog_journal_open(&store->journal, store->io, path, store->id, store->options.journal_bytes, copied, error);
-    store->journal.on_failure = journal_failed;
-    store->journal.on_pressure = journal_pressed;
-    store->journal.arg = store;
+    snprintf(path, sizeof path, "%s/journal", store->ground.path);
+    int r = tlog_journal_open(&store->ground.journal, store->ground.io, path, store->id,
+                              store->ground.options.journal_bytes, copied, error);
+    store->ground.journal.on_failure = journal_failed;
+    store->ground.journal.on_pressure = journal_pressed;
+    store->ground.journal.arg = store;
     return r;
 }
 
@@ -310,20 +293,20 @@ static int renew_journal(struct tlog_store *store, struct tlog_error *error)
 {
     char path[TLOG_NAME_BYTES];
     struct tlog_io_stat st;
-    snprintf(path, sizeof path, "%s/failed", store->path);
-    if (store->io->stat_path(store->io, path, &st) < 0)
+    snprintf(path, sizeof path, "%s/failed", store->ground.path);
+    if (store->ground.io->stat_path(store->ground.io, path, &st) < 0)
         return 0;
     int r = tlog_upkeep_flush_all(store);
     if (r == 0)
-        r = tlog_journal_renew(&store->journal);
+        r = tlog_journal_renew(&store->ground.journal);
     if (r == 0)
-        r = store->io->unlink(store->io, path);
+        r = store->ground.io->unlink(store->ground.io, path);
     if (r == 0)
-        r = store->io->sync_dir(store->io, store->path);
+        r = store->ground.io->sync_dir(store->ground.io, store->ground.path);
     if (r < 0)
         tlog_error_set(error, "making a new journal after a failed fsync: %s", strerror(-r));
     else
-        tlog_store_note(store, "after a failed fsync of the journal a new one was made");
+        tlog_ground_note(&store->ground, "after a failed fsync of the journal a new one was made");
     return r;
 }
 
@@ -333,21 +316,21 @@ static int open_all(struct tlog_store *store, struct tlog_error *error)
     int r = enter(store, &copied, error);
     bool moved = r == 1;
     if (r >= 0)
-        r = store->io->boot_id(store->io, store->boot_id);
+        r = store->ground.io->boot_id(store->ground.io, store->boot_id);
     if (r == 0)
         r = read_config(store, error);
-    if (r == 0 && !store->options.read_only)
+    if (r == 0 && !store->ground.options.read_only)
         r = open_journal(store, copied, error);
     if (r == 0)
         r = tlog_store_recover(store, copied, error);
-    if (r < 0 || store->options.read_only)
+    if (r < 0 || store->ground.options.read_only)
         return r;
-    r = tlog_journal_prepare(&store->journal);
+    r = tlog_journal_prepare(&store->ground.journal);
     if (r == 0)
         r = renew_journal(store, error);
     if (r == 0 && moved)
         r = write_id(store);
-    if (r == 0 && !store->options.no_upkeep)
+    if (r == 0 && !store->ground.options.no_upkeep)
         r = tlog_upkeep_start(store);
     return r;
 }
@@ -358,18 +341,18 @@ static void store_free(struct tlog_store *store)
     for (size_t i = 0; i < store->topic_count; i++)
         tlog_topic_unref(store->topics[i]);
     free(store->topics);
-    if (store->journal.io)
-        tlog_journal_close(&store->journal);
-    tlog_handles_release(&store->handles);
+    if (store->ground.journal.io)
+        tlog_journal_close(&store->ground.journal);
+    tlog_handles_release(&store->ground.handles);
     if (store->lock_fd >= 0)
-        store->io->close(store->io, store->lock_fd);
+        store->ground.io->close(store->ground.io, store->lock_fd);
     pthread_mutex_destroy(&store->lock);
-    pthread_mutex_destroy(&store->admin_lock);
-    pthread_mutex_destroy(&store->dirty_lock);
+    pthread_mutex_destroy(&store->ground.admin_lock);
+    pthread_mutex_destroy(&store->ground.dirty_lock);
     pthread_mutex_destroy(&store->round_lock);
-    pthread_cond_destroy(&store->wake);
+    pthread_cond_destroy(&store->ground.wake);
     free(store->config_text);
-    free(store->path);
+    free(store->ground.path);
     free(store);
 }
 
@@ -383,20 +366,21 @@ int tlog_store_open(struct tlog_store **out, const char *path, const struct tlog
     struct tlog_store *store = calloc(1, sizeof *store);
     if (!store)
         return -ENOMEM;
-    store->options = *options;
-    store->io = options->io ? options->io : &tlog_io_posix;
+    store->ground.options = *options;
+    store->ground.io = options->io ? options->io : &tlog_io_posix;
     store->lock_fd = -1;
-    store->path = strdup(path);
+    store->ground.path = strdup(path);
     pthread_mutex_init(&store->lock, NULL);
-    pthread_mutex_init(&store->admin_lock, NULL);
-    pthread_mutex_init(&store->dirty_lock, NULL);
+    pthread_mutex_init(&store->ground.admin_lock, NULL);
+    pthread_mutex_init(&store->ground.dirty_lock, NULL);
     pthread_mutex_init(&store->round_lock, NULL);
-    tlog_cond_init(&store->wake);
-    tlog_handles_init(&store->handles, store->io, handles_allowed(options));
-    store->clock_offset_ns = store->io->realtime_ns(store->io) - store->io->boottime_ns(store->io);
-    while (store->producer == 0)
-        store->io->random(store->io, &store->producer, sizeof store->producer);
-    int r = store->path ? open_all(store, error) : -ENOMEM;
+    tlog_cond_init(&store->ground.wake);
+    tlog_handles_init(&store->ground.handles, store->ground.io, handles_allowed(options));
+    store->ground.clock_offset_ns =
+        store->ground.io->realtime_ns(store->ground.io) - store->ground.io->boottime_ns(store->ground.io);
+    while (store->ground.producer == 0)
+        store->ground.io->random(store->ground.io, &store->ground.producer, sizeof store->ground.producer);
+    int r = store->ground.path ? open_all(store, error) : -ENOMEM;
     if (r < 0) {
         if (error && error->text[0] == 0)
             tlog_error_set(error, "%s", strerror(-r));
@@ -414,7 +398,7 @@ int tlog_store_close(struct tlog_store *store, struct tlog_error *error)
     tlog_upkeep_stop(store);
     int r = tlog_store_sync(store);
     if (r < 0)
-        tlog_error_set(error, "%s: closing: %s", store->path, strerror(-r));
+        tlog_error_set(error, "%s: closing: %s", store->ground.path, strerror(-r));
     store_free(store);
     return r;
 }
@@ -423,40 +407,40 @@ int tlog_store_close(struct tlog_store *store, struct tlog_error *error)
 
 void tlog_store_recovery(struct tlog_store *store, struct tlog_recovery *out)
 {
-    *out = store->recovery;
+    *out = store->ground.recovery;
 }
 
 void tlog_store_status(struct tlog_store *store, struct tlog_store_status *out)
 {
     struct tlog_topic **topics;
     size_t count;
-    *out = (struct tlog_store_status){.failed = atomic_load(&store->failed)};
+    *out = (struct tlog_store_status){.failed = atomic_load(&store->ground.failed)};
     id_text(store->id, out->id);
     if (tlog_store_topics(store, &topics, &count) == 0) {
         out->topics = count;
         for (size_t i = 0; i < count; i++) {
-            pthread_mutex_lock(&topics[i]->lock);
+            pthread_mutex_lock(&topics[i]->head.lock);
             for (unsigned k = 0; k < topics[i]->partition_count; k++)
                 out->partitions += topics[i]->partitions[k] != NULL;
-            pthread_mutex_unlock(&topics[i]->lock);
+            pthread_mutex_unlock(&topics[i]->head.lock);
         }
         tlog_topics_free(topics, count);
     }
-    if (store->journal.io) {
-        tlog_journal_usage(&store->journal, &out->journal_bytes, &out->journal_used_bytes);
-        pthread_mutex_lock(&store->journal.lock);
-        out->syncs = store->journal.syncs;
-        pthread_mutex_unlock(&store->journal.lock);
+    if (store->ground.journal.io) {
+        tlog_journal_usage(&store->ground.journal, &out->journal_bytes, &out->journal_used_bytes);
+        pthread_mutex_lock(&store->ground.journal.lock);
+        out->syncs = store->ground.journal.syncs;
+        pthread_mutex_unlock(&store->ground.journal.lock);
     }
-    pthread_mutex_lock(&store->handles.lock);
-    out->open_files = 2ul * store->handles.count;
-    pthread_mutex_unlock(&store->handles.lock);
+    pthread_mutex_lock(&store->ground.handles.lock);
+    out->open_files = 2ul * store->ground.handles.count;
+    pthread_mutex_unlock(&store->ground.handles.lock);
 }
 
 int tlog_store_statfs(struct tlog_store *store, struct statvfs *out)
 {
     struct tlog_io_statfs fs;
-    int r = store->io->statfs(store->io, store->path, &fs);
+    int r = store->ground.io->statfs(store->ground.io, store->ground.path, &fs);
     if (r < 0)
         return r;
     *out = (struct statvfs){
@@ -476,28 +460,28 @@ int tlog_store_statfs(struct tlog_store *store, struct statvfs *out)
 
 void tlog_store_attr(struct tlog_store *store, struct tlog_attr *out)
 {
-    pthread_mutex_lock(&store->admin_lock);
-    *out = store->attr;
-    pthread_mutex_unlock(&store->admin_lock);
+    pthread_mutex_lock(&store->ground.admin_lock);
+    *out = store->ground.attr;
+    pthread_mutex_unlock(&store->ground.admin_lock);
 }
 
 int tlog_store_set_attr(struct tlog_store *store, const struct tlog_attr *attr)
 {
-    if (store->options.read_only || atomic_load(&store->failed))
+    if (store->ground.options.read_only || atomic_load(&store->ground.failed))
         return -EROFS;
-    pthread_mutex_lock(&store->admin_lock);
-    int r = tlog_attr_write(store->io, store->path, attr, 0, UINT64_MAX);
+    pthread_mutex_lock(&store->ground.admin_lock);
+    int r = tlog_attr_write(store->ground.io, store->ground.path, attr, 0, UINT64_MAX);
     if (r == 0)
-        store->attr = *attr;
-    pthread_mutex_unlock(&store->admin_lock);
+        store->ground.attr = *attr;
+    pthread_mutex_unlock(&store->ground.admin_lock);
     return r;
 }
 
 int tlog_store_config_text(struct tlog_store *store, char **out)
 {
-    pthread_mutex_lock(&store->admin_lock);
+    pthread_mutex_lock(&store->ground.admin_lock);
     *out = strdup(store->config_text);
-    pthread_mutex_unlock(&store->admin_lock);
+    pthread_mutex_unlock(&store->ground.admin_lock);
     return *out ? 0 : -ENOMEM;
 }
 
@@ -509,9 +493,9 @@ static void settle_topics(struct tlog_store *store)
     if (tlog_store_topics(store, &topics, &count) < 0)
         return;
     for (size_t i = 0; i < count; i++) {
-        pthread_mutex_lock(&topics[i]->lock);
+        pthread_mutex_lock(&topics[i]->head.lock);
         tlog_topic_settle(topics[i]);
-        pthread_mutex_unlock(&topics[i]->lock);
+        pthread_mutex_unlock(&topics[i]->head.lock);
     }
     tlog_topics_free(topics, count);
 }
@@ -520,24 +504,24 @@ int tlog_store_config_set(struct tlog_store *store, const char *text, bool repla
 {
     char *changed = NULL;
     struct tlog_config config;
-    if (store->options.read_only || atomic_load(&store->failed))
+    if (store->ground.options.read_only || atomic_load(&store->ground.failed))
         return -EROFS;
-    pthread_mutex_lock(&store->admin_lock);
+    pthread_mutex_lock(&store->ground.admin_lock);
     int r = tlog_config_change(store->config_text, text, replace, &changed, &config, error);
     if (r == 0) {
-        r = tlog_file_replace(store->io, store->path, "topicfs.conf", changed, strlen(changed));
+        r = tlog_file_replace(store->ground.io, store->ground.path, "topicfs.conf", changed, strlen(changed));
         if (r < 0) /* perhaps at its very end: a restart must not find what was refused */
-            (void)tlog_file_replace(store->io, store->path, "topicfs.conf", store->config_text,
+            (void)tlog_file_replace(store->ground.io, store->ground.path, "topicfs.conf", store->config_text,
                                     strlen(store->config_text));
     }
     if (r == 0) {
         free(store->config_text);
         store->config_text = changed;
-        store->config = config;
+        store->ground.config = config;
         settle_topics(store);
         changed = NULL;
     }
-    pthread_mutex_unlock(&store->admin_lock);
+    pthread_mutex_unlock(&store->ground.admin_lock);
     free(changed);
     return r;
 }

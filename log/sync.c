@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "log/store.h"
+#include "log/partition.h"
 #include "log/wait.h"
 
 /* ---- directory entries ---- */
@@ -35,7 +35,7 @@ static int sync_dir_of(struct tlog_partition *p, bool own)
     if (!dir_now(p, own, dir))
         return -ESTALE;
     for (;;) {
-        int r = p->store->io->sync_dir(p->store->io, dir);
+        int r = p->ground->io->sync_dir(p->ground->io, dir);
         if (!dir_now(p, own, now))
             return -ESTALE;
         if (strcmp(now, dir) == 0)
@@ -58,8 +58,8 @@ int tlog_partition_list(struct tlog_partition *p)
     pthread_mutex_unlock(&p->lock);
     int r = needed || topic_needed ? sync_dir_of(p, false) : 0;
     if (r == 0 && topic_needed) {
-        snprintf(topics, sizeof topics, "%s/topics", p->store->path);
-        r = p->store->io->sync_dir(p->store->io, topics);
+        snprintf(topics, sizeof topics, "%s/topics", p->ground->path);
+        r = p->ground->io->sync_dir(p->ground->io, topics);
     }
     if (r < 0)
         return r;
@@ -168,7 +168,7 @@ int tlog_partition_flush(struct tlog_partition *p)
 
 void tlog_marks_settle(struct tlog_partition *p)
 {
-    uint64_t synced = tlog_journal_synced(&p->store->journal);
+    uint64_t synced = tlog_journal_synced(&p->ground->journal);
     if (p->sync_error || p->unlisted || atomic_load(&p->topic->unlisted)) /* no name is durable that leads to it */
         return;
     for (int i = 0; i < 2 && p->marks[0].lsn != 0 && p->marks[0].lsn <= synced; i++) {
@@ -192,7 +192,7 @@ static int find_entries(struct tlog_partition *p, unsigned i, struct tlog_handle
 {
     bool active = i + 1 == p->segment_count;
     struct tlog_io_stat idx = {.size_bytes = p->idx_bytes};
-    const struct tlog_io *io = p->store->io;
+    const struct tlog_io *io = p->ground->io;
     int r = active ? 0 : io->stat(io, handle->idx_fd, &idx);
     *to = idx.size_bytes;
     *from = p->journaled_foff;
@@ -222,7 +222,7 @@ static int read_entries(struct tlog_partition *p, unsigned i, uint8_t **entries,
     *entries = malloc(*bytes + 1);
     if (!*entries)
         return -ENOMEM;
-    ssize_t n = p->store->io->pread(p->store->io, handle->idx_fd, *entries, *bytes, from);
+    ssize_t n = p->ground->io->pread(p->ground->io, handle->idx_fd, *entries, *bytes, from);
     return n < 0 ? (int)n : (size_t)n < *bytes ? -EIO : 0;
 }
 
@@ -233,7 +233,7 @@ static int journal_segment(struct tlog_partition *p, unsigned i)
     uint8_t *entries = NULL, *data = malloc(to - from + 1);
     size_t entry_bytes = 0;
     struct tlog_handle *handle;
-    const struct tlog_io *io = p->store->io;
+    const struct tlog_io *io = p->ground->io;
     int r = data ? read_entries(p, i, &entries, &entry_bytes) : -ENOMEM;
     if (r == 0)
         r = tlog_segment_open(p, i, &handle);
@@ -248,7 +248,7 @@ static int journal_segment(struct tlog_partition *p, unsigned i)
     struct iovec parts[] = {{head, sizeof head}, {entries, entry_bytes}, {data, to - from}};
     uint64_t lsn;
     if (r == 0)
-        r = tlog_journal_write(&p->store->journal, TLOG_JOURNAL_APPEND, p->topic->id, p->number, parts, 3, &lsn);
+        r = tlog_journal_write(&p->ground->journal, TLOG_JOURNAL_APPEND, p->topic->id, p->number, parts, 3, &lsn);
     free(entries);
     free(data);
     if (r < 0)
@@ -264,7 +264,7 @@ static int journal_segment(struct tlog_partition *p, unsigned i)
 static int journal_tail(struct tlog_partition *p)
 {
     int r = tlog_entry_close(p);
-    uint64_t most = p->store->journal.file_bytes / 4;
+    uint64_t most = p->ground->journal.file_bytes / 4;
     if (most > TLOG_JOURNAL_APPEND_MOST)
         most = TLOG_JOURNAL_APPEND_MOST;
     if (r == 0 && p->closed.pos - p->journaled > most)
@@ -279,8 +279,8 @@ void tlog_partition_sync(struct tlog_partition *partition, struct tlog_waiter *w
 {
     struct tlog_partition *p = partition;
     pthread_mutex_lock(&p->lock);
-    int r = p->deleted ? -ESTALE : p->sync_error || atomic_load(&p->store->failed) ? -EIO : 0;
-    if (r == 0 && !p->store->options.read_only)
+    int r = p->deleted ? -ESTALE : p->sync_error || atomic_load(&p->ground->failed) ? -EIO : 0;
+    if (r == 0 && !p->ground->options.read_only)
         r = journal_tail(p);
     uint64_t lsn = p->rest_lsn;
     for (int i = 0; i < 2; i++)
@@ -299,7 +299,7 @@ void tlog_partition_sync(struct tlog_partition *partition, struct tlog_waiter *w
     if (r < 0 || lsn == 0)
         waiter->done(waiter, r);
     else
-        tlog_journal_sync(&p->store->journal, lsn, waiter);
+        tlog_journal_sync(&p->ground->journal, lsn, waiter);
 }
 
 static void start_sync(void *arg, struct tlog_waiter *waiter)

@@ -11,7 +11,7 @@ static size_t find_name(const struct tlog_store *store, const char *name, bool *
     size_t low = 0, high = store->topic_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int order = strcmp(store->topics[middle]->name, name);
+        int order = strcmp(store->topics[middle]->head.name, name);
         if (order == 0) {
             *found = true;
             return middle;
@@ -37,7 +37,7 @@ bool tlog_table_has(struct tlog_store *store, const char *name)
 static void insert(struct tlog_store *store, struct tlog_topic *topic)
 {
     bool found;
-    size_t at = find_name(store, topic->name, &found);
+    size_t at = find_name(store, topic->head.name, &found);
     memmove(store->topics + at + 1, store->topics + at, (store->topic_count - at) * sizeof *store->topics);
     store->topics[at] = topic;
     store->topic_count++;
@@ -46,7 +46,7 @@ static void insert(struct tlog_store *store, struct tlog_topic *topic)
 static void take_out(struct tlog_store *store, struct tlog_topic *topic)
 {
     bool found;
-    size_t at = find_name(store, topic->name, &found);
+    size_t at = find_name(store, topic->head.name, &found);
     store->topic_count--;
     memmove(store->topics + at, store->topics + at + 1, (store->topic_count - at) * sizeof *store->topics);
 }
@@ -70,7 +70,7 @@ struct tlog_topic *tlog_topic_get(struct tlog_store *store, const char *name)
     size_t at = find_name(store, name, &found);
     struct tlog_topic *topic = found ? store->topics[at] : NULL;
     if (topic)
-        atomic_fetch_add(&topic->refs, 1);
+        atomic_fetch_add(&topic->head.refs, 1);
     pthread_mutex_unlock(&store->lock);
     return topic;
 }
@@ -82,7 +82,7 @@ int tlog_store_topics(struct tlog_store *store, struct tlog_topic ***out, size_t
     *count = topics ? store->topic_count : 0;
     for (size_t i = 0; i < *count; i++) {
         topics[i] = store->topics[i];
-        atomic_fetch_add(&topics[i]->refs, 1);
+        atomic_fetch_add(&topics[i]->head.refs, 1);
     }
     pthread_mutex_unlock(&store->lock);
     *out = topics;
@@ -107,7 +107,7 @@ void tlog_table_rename(struct tlog_store *store, struct tlog_topic *topic, const
 {
     pthread_mutex_lock(&store->lock);
     take_out(store, topic);
-    snprintf(topic->name, sizeof topic->name, "%s", name);
+    snprintf(topic->head.name, sizeof topic->head.name, "%s", name);
     insert(store, topic);
     pthread_mutex_unlock(&store->lock);
 }

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 #include "log/error.h"
-#include "log/store.h"
 
 enum { NAME_MOST = 249, NUMBERS = 100000 };
 
@@ -26,11 +25,6 @@ int tlog_topic_check_name(const char *name)
     return 0;
 }
 
-void tlog_topic_dir(const struct tlog_topic *topic, char to[TLOG_NAME_BYTES])
-{
-    snprintf(to, TLOG_NAME_BYTES, "%s/topics/%s", topic->store->path, topic->name);
-}
-
 /* ---- files ---- */
 
 void tlog_topic_hex(const uint8_t id[16], char to[33])
@@ -45,9 +39,9 @@ int tlog_topic_write_conf(const struct tlog_topic *topic, const char *dir, const
     char *whole = malloc(bytes + 1), id[33];
     if (!whole)
         return -ENOMEM;
-    tlog_topic_hex(topic->id, id);
+    tlog_topic_hex(topic->head.id, id);
     int n = snprintf(whole, bytes + 1, "id=%s\n%s", id, text);
-    int r = tlog_file_replace(topic->store->io, dir, "topic.conf", whole, (size_t)n);
+    int r = tlog_file_replace(topic->head.ground->io, dir, "topic.conf", whole, (size_t)n);
     free(whole);
     return r;
 }
@@ -56,7 +50,7 @@ static int read_conf(struct tlog_topic *topic, const char *dir, struct tlog_erro
 {
     char path[TLOG_NAME_BYTES + 16], *text;
     snprintf(path, sizeof path, "%s/topic.conf", dir);
-    int r = tlog_file_read(topic->store->io, path, &text, NULL);
+    int r = tlog_file_read(topic->head.ground->io, path, &text, NULL);
     if (r < 0) {
         tlog_error_set(error, "topic.conf: %s", strerror(-r));
         return r;
@@ -64,7 +58,7 @@ static int read_conf(struct tlog_topic *topic, const char *dir, struct tlog_erro
     char *end = text;
     bool good = strncmp(text, "id=", 3) == 0;
     for (int i = 0; good && i < 16; i++)
-        good = sscanf(text + 3 + (size_t)2 * i, "%2hhx", &topic->id[i]) == 1;
+        good = sscanf(text + 3 + (size_t)2 * i, "%2hhx", &topic->head.id[i]) == 1;
     if (good)
         end = text + 35;
     good = good && (*end == '\n' || *end == 0);
@@ -101,7 +95,7 @@ static int read_removed(struct tlog_topic *topic, const char *dir)
 {
     char path[TLOG_NAME_BYTES + 16], *text;
     snprintf(path, sizeof path, "%s/removed", dir);
-    int r = tlog_file_read(topic->store->io, path, &text, NULL);
+    int r = tlog_file_read(topic->head.ground->io, path, &text, NULL);
     if (r < 0)
         return r == -ENOENT ? 0 : r;
     int used = 0;
@@ -129,65 +123,67 @@ int tlog_topic_write_removed(struct tlog_topic *topic, const char *dir)
         if (topic->ends[i].pos > 0)
             n += (size_t)sprintf(text + n, "%u %" PRIu64 " %" PRIu64 " %016" PRIx64 " %" PRId64 "\n", i,
                                  topic->ends[i].pos, topic->ends[i].seq, topic->ends[i].chain, topic->ends[i].time_ns);
-    int r = tlog_file_replace(topic->store->io, dir, "removed", text, n);
+    int r = tlog_file_replace(topic->head.ground->io, dir, "removed", text, n);
     free(text);
     return r;
 }
 
 /* ---- life ---- */
 
-static struct tlog_topic *topic_new(struct tlog_store *store, const char *name)
+static void topic_free(struct tlog_topic_head *head)
 {
-    struct tlog_topic *topic = calloc(1, sizeof *topic);
-    if (!topic)
-        return NULL;
-    topic->store = store;
-    atomic_init(&topic->refs, 1);
-    pthread_mutex_init(&topic->lock, NULL);
-    snprintf(topic->name, sizeof topic->name, "%s", name);
-    topic->mtime_ns = tlog_store_time_ns(store);
-    return topic;
-}
-
-void tlog_topic_free(struct tlog_topic *topic)
-{
+    struct tlog_topic *topic = (struct tlog_topic *)(void *)head;
     for (unsigned i = 0; i < topic->partition_count; i++)
         if (topic->partitions[i])
             tlog_partition_put(topic->partitions[i]);
     free(topic->partitions);
     free(topic->ends);
     free(topic->config_text);
-    pthread_mutex_destroy(&topic->lock);
+    pthread_mutex_destroy(&topic->head.lock);
     free(topic);
+}
+
+struct tlog_topic *tlog_topic_new(struct tlog_ground *ground, const char *name)
+{
+    struct tlog_topic *topic = calloc(1, sizeof *topic);
+    if (!topic)
+        return NULL;
+    topic->head.ground = ground;
+    topic->head.free = topic_free;
+    atomic_init(&topic->head.refs, 1);
+    pthread_mutex_init(&topic->head.lock, NULL);
+    snprintf(topic->head.name, sizeof topic->head.name, "%s", name);
+    topic->mtime_ns = tlog_ground_time_ns(ground);
+    return topic;
 }
 
 void tlog_topic_unref(struct tlog_topic *topic)
 {
-    if (topic && atomic_fetch_sub(&topic->refs, 1) == 1)
-        tlog_topic_free(topic);
+    if (topic)
+        tlog_topic_head_unref(&topic->head);
 }
 
-int tlog_topic_load(struct tlog_store *store, const char *name, struct tlog_topic **out, struct tlog_error *error)
+int tlog_topic_load(struct tlog_ground *ground, const char *name, struct tlog_topic **out, struct tlog_error *error)
 {
     char dir[TLOG_NAME_BYTES];
     struct tlog_io_stat st;
-    struct tlog_topic *topic = topic_new(store, name);
+    struct tlog_topic *topic = tlog_topic_new(ground, name);
     if (!topic)
         return -ENOMEM;
-    tlog_topic_dir(topic, dir);
+    tlog_topic_dir(&topic->head, dir);
     int r = read_conf(topic, dir, error);
     if (r == 0)
         r = read_removed(topic, dir);
     if (r == 0)
-        r = store->io->stat_path(store->io, dir, &st);
+        r = ground->io->stat_path(ground->io, dir, &st);
     if (r < 0) {
         tlog_error_prefix(error, "topic %s", name);
-        tlog_topic_free(topic);
+        tlog_topic_unref(topic);
         return r;
     }
     topic->mtime_ns = st.mtime_ns;
-    if (tlog_attr_read(store->io, dir, &topic->attr, NULL, NULL) < 0)
-        topic->attr = store->attr;
+    if (tlog_attr_read(ground->io, dir, &topic->head.attr, NULL, NULL) < 0)
+        topic->head.attr = ground->attr;
     tlog_topic_settle(topic);
     *out = topic;
     return 0;
@@ -209,14 +205,14 @@ int tlog_topic_place(struct tlog_topic *topic, struct tlog_partition *p)
 
 /* ---- creating ---- */
 
-static int make_partition(struct tlog_topic *topic, unsigned number, const struct tlog_attr *attr)
+int tlog_topic_make_partition(struct tlog_topic *topic, unsigned number, const struct tlog_attr *attr)
 {
     char dir[TLOG_NAME_BYTES];
     struct tlog_partition *p;
-    struct tlog_point start = {.chain = tlog_root_chain(topic->id, number)};
+    struct tlog_point start = {.chain = tlog_root_chain(topic->head.id, number)};
     if (number < topic->ends_count && topic->ends[number].pos > 0)
         start = topic->ends[number];
-    int r = tlog_partition_new(&p, topic, number);
+    int r = tlog_partition_new(&p, &topic->head, number);
     if (r < 0)
         return r;
     pthread_mutex_lock(&p->lock);
@@ -224,8 +220,9 @@ static int make_partition(struct tlog_topic *topic, unsigned number, const struc
     bool made = r == 0;
     tlog_partition_dir(p, dir);
     if (r == 0 && attr &&
-        (attr->mode != (topic->attr.mode & 0666) || attr->uid != topic->attr.uid || attr->gid != topic->attr.gid)) {
-        r = tlog_attr_write(topic->store->io, dir, attr, 0, UINT64_MAX);
+        (attr->mode != (topic->head.attr.mode & 0666) || attr->uid != topic->head.attr.uid ||
+         attr->gid != topic->head.attr.gid)) {
+        r = tlog_attr_write(topic->head.ground->io, dir, attr, 0, UINT64_MAX);
         p->attr = *attr;
         p->attr_own = r == 0;
     }
@@ -236,7 +233,7 @@ static int make_partition(struct tlog_topic *topic, unsigned number, const struc
     else
         p->deleted = true; /* upkeep may have heard of it */
     if (r < 0 && made)
-        tlog_tree_remove(topic->store->io, dir);
+        tlog_tree_remove(topic->head.ground->io, dir);
     pthread_mutex_unlock(&p->lock);
     if (r < 0)
         tlog_partition_put(p);
@@ -245,82 +242,20 @@ static int make_partition(struct tlog_topic *topic, unsigned number, const struc
 
 int tlog_topic_add_partition(struct tlog_topic *topic, unsigned number, const struct tlog_attr *attr)
 {
-    if (topic->store->options.read_only || atomic_load(&topic->store->failed))
+    if (topic->head.ground->options.read_only || atomic_load(&topic->head.ground->failed))
         return -EROFS;
     if ((int64_t)number >= tlog_topic_value(topic, TLOG_PARTITIONS_MAX))
         return -EINVAL;
-    pthread_mutex_lock(&topic->lock);
+    pthread_mutex_lock(&topic->head.lock);
     int r = topic->deleted ? -ESTALE : 0;
     if (r == 0 && number < topic->partition_count && topic->partitions[number])
         r = -EEXIST;
     for (unsigned i = 0; r == 0 && i <= number; i++)
         if (i >= topic->partition_count || !topic->partitions[i])
-            r = make_partition(topic, i, attr);
+            r = tlog_topic_make_partition(topic, i, attr);
     if (r == 0)
-        topic->mtime_ns = tlog_store_time_ns(topic->store);
-    pthread_mutex_unlock(&topic->lock);
-    return r;
-}
-
-/* Makes the directory with all its files. */
-static int make_topic(struct tlog_topic *topic, unsigned partitions)
-{
-    struct tlog_store *store = topic->store;
-    char dir[TLOG_NAME_BYTES];
-    tlog_topic_dir(topic, dir);
-    int r = store->io->mkdir(store->io, dir);
-    if (r == 0)
-        r = tlog_topic_write_conf(topic, dir, topic->config_text);
-    if (r == 0)
-        r = tlog_attr_write(store->io, dir, &topic->attr, 0, UINT64_MAX);
-    for (unsigned i = 0; r == 0 && i < partitions; i++)
-        r = make_partition(topic, i, NULL);
-    if (r == 0)
-        r = tlog_table_add(store, topic);
-    if (r < 0 && r != -EEXIST) {
-        tlog_tree_remove(store->io, dir);
-        snprintf(dir, sizeof dir, "%s/topics", store->path);
-        (void)store->io->sync_dir(store->io, dir); /* a power cut must not bring it back */
-    }
-    return r;
-}
-
-int tlog_topic_create(struct tlog_store *store, const char *name, unsigned partitions, const struct tlog_attr *attr,
-                      struct tlog_topic **out, struct tlog_error *error)
-{
-    int r = tlog_topic_check_name(name);
-    if (r == 0 && (store->options.read_only || atomic_load(&store->failed)))
-        r = -EROFS;
-    if (r < 0) {
-        tlog_error_set(error, "%s: %s", name, r == -EINVAL ? "not a topic name" : strerror(-r));
-        return r;
-    }
-    struct tlog_topic *topic = topic_new(store, name);
-    if (!topic)
-        return -ENOMEM;
-    store->io->random(store->io, topic->id, sizeof topic->id);
-    atomic_store(&topic->unlisted, true);
-    pthread_mutex_lock(&store->admin_lock);
-    topic->attr = attr ? *attr : store->attr;
-    topic->config_text = strdup("");
-    tlog_topic_settle(topic);
-    if (partitions == 0)
-        partitions = (unsigned)tlog_topic_value(topic, TLOG_PARTITIONS);
-    r = tlog_table_has(store, name) ? -EEXIST : !topic->config_text ? -ENOMEM : 0;
-    if (r == 0 && (int64_t)partitions > tlog_topic_value(topic, TLOG_PARTITIONS_MAX))
-        r = -EINVAL;
-    if (r == 0)
-        r = make_topic(topic, partitions);
-    if (r == 0 && out) {
-        atomic_fetch_add(&topic->refs, 1);
-        *out = topic;
-    }
-    pthread_mutex_unlock(&store->admin_lock);
-    if (r < 0) {
-        tlog_error_set(error, "%s: %s", name, r == -EINVAL ? "more partitions than partitions.max" : strerror(-r));
-        tlog_topic_forget(topic);
-        tlog_topic_unref(topic);
-    }
+        topic->mtime_ns = tlog_ground_time_ns(topic->head.ground);
+    pthread_mutex_unlock(&topic->head.lock);
     return r;
 }
 
@@ -328,38 +263,43 @@ int tlog_topic_create(struct tlog_store *store, const char *name, unsigned parti
 
 void tlog_topic_name(struct tlog_topic *topic, char to[256])
 {
-    pthread_mutex_lock(&topic->lock);
-    memcpy(to, topic->name, sizeof topic->name);
-    pthread_mutex_unlock(&topic->lock);
+    pthread_mutex_lock(&topic->head.lock);
+    memcpy(to, topic->head.name, sizeof topic->head.name);
+    pthread_mutex_unlock(&topic->head.lock);
 }
 
 const uint8_t *tlog_topic_id(const struct tlog_topic *topic)
 {
-    return topic->id;
+    return topic->head.id;
 }
 
 int64_t tlog_topic_mtime_ns(struct tlog_topic *topic)
 {
-    pthread_mutex_lock(&topic->lock);
+    pthread_mutex_lock(&topic->head.lock);
     int64_t mtime_ns = topic->mtime_ns;
-    pthread_mutex_unlock(&topic->lock);
+    pthread_mutex_unlock(&topic->head.lock);
     return mtime_ns;
 }
 
 unsigned tlog_topic_partitions(struct tlog_topic *topic)
 {
-    pthread_mutex_lock(&topic->lock);
+    pthread_mutex_lock(&topic->head.lock);
     unsigned count = topic->partition_count;
-    pthread_mutex_unlock(&topic->lock);
+    pthread_mutex_unlock(&topic->head.lock);
     return count;
 }
 
 struct tlog_partition *tlog_partition_get(struct tlog_topic *topic, unsigned number)
 {
-    pthread_mutex_lock(&topic->lock);
+    pthread_mutex_lock(&topic->head.lock);
     struct tlog_partition *p = number < topic->partition_count ? topic->partitions[number] : NULL;
     if (p)
         tlog_partition_ref(p);
-    pthread_mutex_unlock(&topic->lock);
+    pthread_mutex_unlock(&topic->head.lock);
     return p;
+}
+
+struct tlog_topic *tlog_partition_topic(const struct tlog_partition *partition)
+{
+    return tlog_topic_of(partition);
 }

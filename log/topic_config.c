@@ -2,28 +2,28 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "log/store.h"
+#include "log/topic.h"
 
 void tlog_topic_settle(struct tlog_topic *topic)
 {
     for (unsigned key = 0; key < TLOG_KEYS; key++) {
-        int64_t value = tlog_config_has(&topic->config, key)          ? topic->config.values[key]
-                        : tlog_config_has(&topic->store->config, key) ? topic->store->config.values[key]
-                                                                      : tlog_key_default(key);
-        atomic_store_explicit(&topic->values[key], value, memory_order_relaxed);
+        int64_t value = tlog_config_has(&topic->config, key)                ? topic->config.values[key]
+                        : tlog_config_has(&topic->head.ground->config, key) ? topic->head.ground->config.values[key]
+                                                                            : tlog_key_default(key);
+        atomic_store_explicit(&topic->head.values[key], value, memory_order_relaxed);
     }
 }
 
 int64_t tlog_topic_value(struct tlog_topic *topic, enum tlog_key key)
 {
-    return atomic_load_explicit(&topic->values[key], memory_order_relaxed);
+    return tlog_value(&topic->head, key);
 }
 
 int tlog_topic_config_text(struct tlog_topic *topic, char **out)
 {
-    pthread_mutex_lock(&topic->lock);
+    pthread_mutex_lock(&topic->head.lock);
     *out = strdup(topic->config_text);
-    pthread_mutex_unlock(&topic->lock);
+    pthread_mutex_unlock(&topic->head.lock);
     return *out ? 0 : -ENOMEM;
 }
 
@@ -52,11 +52,11 @@ int tlog_topic_config_set(struct tlog_topic *topic, const char *text, bool repla
 {
     char dir[TLOG_NAME_BYTES], *changed = NULL;
     struct tlog_config config;
-    if (topic->store->options.read_only || atomic_load(&topic->store->failed))
+    if (topic->head.ground->options.read_only || atomic_load(&topic->head.ground->failed))
         return -EROFS;
-    pthread_mutex_lock(&topic->store->admin_lock); /* the root's values must stand still */
-    pthread_mutex_lock(&topic->lock);
-    tlog_topic_dir(topic, dir);
+    pthread_mutex_lock(&topic->head.ground->admin_lock); /* the root's values must stand still */
+    pthread_mutex_lock(&topic->head.lock);
+    tlog_topic_dir(&topic->head, dir);
     int r = topic->deleted ? -ESTALE : tlog_config_change(topic->config_text, text, replace, &changed, &config, error);
     if (r == 0) {
         r = tlog_topic_write_conf(topic, dir, changed);
@@ -70,34 +70,34 @@ int tlog_topic_config_set(struct tlog_topic *topic, const char *text, bool repla
         tlog_topic_settle(topic);
         changed = NULL;
     }
-    pthread_mutex_unlock(&topic->lock);
-    pthread_mutex_unlock(&topic->store->admin_lock);
+    pthread_mutex_unlock(&topic->head.lock);
+    pthread_mutex_unlock(&topic->head.ground->admin_lock);
     free(changed);
     return r;
 }
 
 void tlog_topic_attr(struct tlog_topic *topic, struct tlog_attr *out)
 {
-    pthread_mutex_lock(&topic->lock);
-    *out = topic->attr;
-    pthread_mutex_unlock(&topic->lock);
+    pthread_mutex_lock(&topic->head.lock);
+    *out = topic->head.attr;
+    pthread_mutex_unlock(&topic->head.lock);
 }
 
 int tlog_topic_set_attr(struct tlog_topic *topic, const struct tlog_attr *attr)
 {
     char dir[TLOG_NAME_BYTES];
-    if (topic->store->options.read_only || atomic_load(&topic->store->failed))
+    if (topic->head.ground->options.read_only || atomic_load(&topic->head.ground->failed))
         return -EROFS;
-    pthread_mutex_lock(&topic->lock);
-    tlog_topic_dir(topic, dir);
+    pthread_mutex_lock(&topic->head.lock);
+    tlog_topic_dir(&topic->head, dir);
     int r = topic->deleted ? -ESTALE : 0;
     for (unsigned i = 0; r == 0 && i < topic->partition_count; i++) /* theirs must not change with it */
         if (topic->partitions[i])
             r = tlog_partition_keep_attr(topic->partitions[i]);
     if (r == 0)
-        r = tlog_attr_write(topic->store->io, dir, attr, 0, UINT64_MAX);
+        r = tlog_attr_write(topic->head.ground->io, dir, attr, 0, UINT64_MAX);
     if (r == 0)
-        topic->attr = *attr;
-    pthread_mutex_unlock(&topic->lock);
+        topic->head.attr = *attr;
+    pthread_mutex_unlock(&topic->head.lock);
     return r;
 }

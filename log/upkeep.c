@@ -14,34 +14,6 @@
 
 static const int64_t retry_ns = 1000000000;
 
-void tlog_store_kick(struct tlog_store *store)
-{
-    pthread_mutex_lock(&store->dirty_lock);
-    store->kicked = true;
-    pthread_cond_signal(&store->wake);
-    pthread_mutex_unlock(&store->dirty_lock);
-}
-
-void tlog_partition_dirtied(struct tlog_partition *p)
-{
-    struct tlog_store *store = p->store;
-    if (!p->urgent && p->end - p->synced >= (uint64_t)tlog_topic_value(p->topic, TLOG_FLUSH_BYTES)) {
-        p->urgent = true;
-        tlog_store_kick(store);
-    }
-    if (p->queued)
-        return;
-    p->queued = true;
-    p->dirty_since_ns = store->io->boottime_ns(store->io);
-    tlog_partition_ref(p);
-    pthread_mutex_lock(&store->dirty_lock);
-    p->next_dirty = store->dirty;
-    store->dirty = p;
-    store->kicked = true;
-    pthread_cond_signal(&store->wake);
-    pthread_mutex_unlock(&store->dirty_lock);
-}
-
 static void sooner(int64_t *next_ns, int64_t in_ns)
 {
     if (in_ns < 0)
@@ -53,7 +25,7 @@ static void sooner(int64_t *next_ns, int64_t in_ns)
 /* Closes what is due, and says whether the files want syncing now. */
 static bool look(struct tlog_partition *p, int64_t now_ns, bool all, int64_t *next_ns)
 {
-    int64_t flush_ns = tlog_topic_value(p->topic, TLOG_FLUSH_MS) * 1000000;
+    int64_t flush_ns = tlog_value(p->topic, TLOG_FLUSH_MS) * 1000000;
     bool due = false;
     pthread_mutex_lock(&p->lock);
     if (p->sync_error && !p->failure_told) /* of files that were closed to make room */
@@ -109,11 +81,11 @@ static bool let_go(struct tlog_partition *p, int64_t now_ns, bool flushed)
 
 static void take_over(struct tlog_store *store)
 {
-    pthread_mutex_lock(&store->dirty_lock);
-    struct tlog_partition *added = store->dirty;
-    store->dirty = NULL;
-    store->kicked = false;
-    pthread_mutex_unlock(&store->dirty_lock);
+    pthread_mutex_lock(&store->ground.dirty_lock);
+    struct tlog_partition *added = store->ground.dirty;
+    store->ground.dirty = NULL;
+    store->ground.kicked = false;
+    pthread_mutex_unlock(&store->ground.dirty_lock);
     while (added) {
         struct tlog_partition *next = added->next_dirty;
         added->next_dirty = store->tended;
@@ -162,7 +134,7 @@ static int collect_rows(struct tlog_store *store, struct tlog_checkpoint *checkp
     int r = tlog_store_topics(store, &topics, &count);
     for (size_t i = 0; r == 0 && i < count; i++) {
         struct tlog_topic *topic = topics[i];
-        pthread_mutex_lock(&topic->lock);
+        pthread_mutex_lock(&topic->head.lock);
         struct tlog_checkpoint_row *grown =
             realloc(checkpoint->rows, (checkpoint->count + topic->partition_count + 1) * sizeof *grown);
         if (grown)
@@ -172,7 +144,7 @@ static int collect_rows(struct tlog_store *store, struct tlog_checkpoint *checkp
         for (unsigned k = 0; r == 0 && k < topic->partition_count; k++)
             if (topic->partitions[k])
                 add_row(topic->partitions[k], &checkpoint->rows[checkpoint->count++]);
-        pthread_mutex_unlock(&topic->lock);
+        pthread_mutex_unlock(&topic->head.lock);
     }
     if (topics)
         tlog_topics_free(topics, count);
@@ -186,7 +158,7 @@ static int write_checkpoint(struct tlog_store *store, uint64_t lsn)
     memcpy(checkpoint.boot_id, store->boot_id, sizeof checkpoint.boot_id);
     int r = collect_rows(store, &checkpoint);
     if (r == 0)
-        r = tlog_checkpoint_write(store->io, store->path, &checkpoint);
+        r = tlog_checkpoint_write(store->ground.io, store->ground.path, &checkpoint);
     free(checkpoint.rows);
     return r;
 }
@@ -202,12 +174,12 @@ static int finish(struct tlog_store *store, uint64_t lsn, bool carry)
         pthread_mutex_unlock(&p->lock);
     }
     if (r == 0)
-        r = tlog_journal_sync_wait(&store->journal);
+        r = tlog_journal_sync_wait(&store->ground.journal);
     uint64_t needed = needed_lsn(store, lsn);
     if (r == 0)
         r = write_checkpoint(store, needed);
     if (r == 0)
-        tlog_journal_free(&store->journal, needed);
+        tlog_journal_free(&store->ground.journal, needed);
     return r;
 }
 
@@ -222,12 +194,12 @@ static bool has_failed(struct tlog_partition *p)
 /* One round; `all`: everything is flushed now. */
 static int64_t tend(struct tlog_store *store, bool all, int *result)
 {
-    int64_t next_ns = -1, now_ns = store->io->boottime_ns(store->io);
-    bool flushed = all, pressed = tlog_journal_pressed(&store->journal);
+    int64_t next_ns = -1, now_ns = store->ground.io->boottime_ns(store->ground.io);
+    bool flushed = all, pressed = tlog_journal_pressed(&store->ground.journal);
     *result = 0;
     if (pressed)
-        (void)tlog_journal_prepare(&store->journal);
-    uint64_t lsn = tlog_journal_last(&store->journal) + 1;
+        (void)tlog_journal_prepare(&store->ground.journal);
+    uint64_t lsn = tlog_journal_last(&store->ground.journal) + 1;
     take_over(store);
     struct tlog_partition **link = &store->tended;
     while (*link) {
@@ -257,7 +229,7 @@ static int64_t tend(struct tlog_store *store, bool all, int *result)
         int r = finish(store, lsn, all || pressed);
         if (r < 0 && *result == 0)
             *result = r;
-        if (r < 0 && tlog_journal_pressed(&store->journal))
+        if (r < 0 && tlog_journal_pressed(&store->ground.journal))
             sooner(&next_ns, retry_ns);
     }
     return next_ns;
@@ -266,7 +238,7 @@ static int64_t tend(struct tlog_store *store, bool all, int *result)
 int64_t tlog_store_upkeep(struct tlog_store *store)
 {
     int result;
-    if (store->options.read_only || atomic_load(&store->failed))
+    if (store->ground.options.read_only || atomic_load(&store->ground.failed))
         return -1;
     pthread_mutex_lock(&store->round_lock);
     int64_t next_ns = tend(store, false, &result);
@@ -277,7 +249,7 @@ int64_t tlog_store_upkeep(struct tlog_store *store)
 int tlog_upkeep_flush_all(struct tlog_store *store)
 {
     int result;
-    if (atomic_load(&store->failed))
+    if (atomic_load(&store->ground.failed))
         return -EIO;
     pthread_mutex_lock(&store->round_lock);
     (void)tend(store, true, &result);
@@ -287,7 +259,7 @@ int tlog_upkeep_flush_all(struct tlog_store *store)
 
 int tlog_store_sync(struct tlog_store *store)
 {
-    return store->options.read_only ? 0 : tlog_upkeep_flush_all(store);
+    return store->ground.options.read_only ? 0 : tlog_upkeep_flush_all(store);
 }
 
 /* ---- the thread ---- */
@@ -297,12 +269,12 @@ static void *run(void *arg)
     struct tlog_store *store = arg;
     for (;;) {
         int64_t next_ns = tlog_store_upkeep(store);
-        pthread_mutex_lock(&store->dirty_lock);
-        while (!store->kicked && !store->stopping &&
-               tlog_cond_wait(&store->wake, &store->dirty_lock, next_ns) != ETIMEDOUT)
+        pthread_mutex_lock(&store->ground.dirty_lock);
+        while (!store->ground.kicked && !store->stopping &&
+               tlog_cond_wait(&store->ground.wake, &store->ground.dirty_lock, next_ns) != ETIMEDOUT)
             ;
         bool stop = store->stopping;
-        pthread_mutex_unlock(&store->dirty_lock);
+        pthread_mutex_unlock(&store->ground.dirty_lock);
         if (stop)
             return NULL;
     }
@@ -319,10 +291,10 @@ void tlog_upkeep_stop(struct tlog_store *store)
 {
     if (!store->upkeep_runs)
         return;
-    pthread_mutex_lock(&store->dirty_lock);
+    pthread_mutex_lock(&store->ground.dirty_lock);
     store->stopping = true;
-    pthread_cond_signal(&store->wake);
-    pthread_mutex_unlock(&store->dirty_lock);
+    pthread_cond_signal(&store->ground.wake);
+    pthread_mutex_unlock(&store->ground.dirty_lock);
     pthread_join(store->upkeep, NULL);
     store->upkeep_runs = false;
 }

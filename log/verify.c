@@ -49,7 +49,7 @@ static int count_entry(void *arg, const struct tlog_entry *entry)
 /* ---- one segment ---- */
 
 struct segment {
-    const struct tlog_topic *topic;
+    const struct tlog_topic_head *topic;
     uint32_t partition;
     uint64_t pos;
     bool last, raw;
@@ -184,7 +184,7 @@ static int verify_segment(struct verify *v, const struct segment *segment, struc
 
 static int verify_partition(struct verify *v, struct tlog_partition *p)
 {
-    bool raw = tlog_topic_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
+    bool raw = tlog_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
     struct tlog_point at = {.pos = p->segments[0].pos, .seq = p->segments[0].seq};
     int r = 0;
     v->out->partitions++;
@@ -224,7 +224,7 @@ static int verify_topics(struct verify *v, struct tlog_store *store)
                     store->topics[i]->partitions[k]->end - store->topics[i]->partitions[k]->segments[0].pos;
     for (size_t i = 0; r == 0 && i < store->topic_count; i++) {
         struct tlog_topic *topic = store->topics[i];
-        if (v->topic_name && strcmp(topic->name, v->topic_name) != 0)
+        if (v->topic_name && strcmp(topic->head.name, v->topic_name) != 0)
             continue;
         found = true;
         v->out->topics++;

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "log/store.h"
+#include "log/partition.h"
 
 int tlog_writer_open(struct tlog_writer **out, struct tlog_partition *partition)
 {
@@ -85,18 +85,18 @@ static int journal_rest(struct tlog_writer *writer, uint32_t producer_seq, size_
                         size_t bytes, uint64_t *first_lsn)
 {
     struct tlog_partition *p = writer->partition;
-    size_t most = p->store->journal.file_bytes / 4;
+    size_t most = p->ground->journal.file_bytes / 4;
     *first_lsn = 0;
     while (bytes > 0) {
         uint8_t head[24];
         size_t piece = bytes < most ? bytes : most;
-        tlog_put_u64(head, p->store->producer);
+        tlog_put_u64(head, p->ground->producer);
         tlog_put_u32(head + 8, producer_seq);
         tlog_put_u32(head + 12, (uint32_t)before);
         tlog_put_u64(head + 16, p->end);
         struct iovec parts[] = {{head, sizeof head}, {(void *)(uintptr_t)data, piece}};
         uint64_t lsn;
-        int r = tlog_journal_write(&p->store->journal, TLOG_JOURNAL_REST, p->topic->id, p->number, parts, 2, &lsn);
+        int r = tlog_journal_write(&p->ground->journal, TLOG_JOURNAL_REST, p->topic->id, p->number, parts, 2, &lsn);
         if (r < 0)
             return r;
         p->rest_lsn = lsn;
@@ -112,11 +112,11 @@ static int journal_rest(struct tlog_writer *writer, uint32_t producer_seq, size_
 static void journal_drop(struct tlog_partition *p, uint32_t producer_seq)
 {
     uint8_t body[12];
-    tlog_put_u64(body, p->store->producer);
+    tlog_put_u64(body, p->ground->producer);
     tlog_put_u32(body + 8, producer_seq);
     struct iovec part = {body, sizeof body};
     uint64_t lsn;
-    if (tlog_journal_write(&p->store->journal, TLOG_JOURNAL_DROP, p->topic->id, p->number, &part, 1, &lsn) == 0)
+    if (tlog_journal_write(&p->ground->journal, TLOG_JOURNAL_DROP, p->topic->id, p->number, &part, 1, &lsn) == 0)
         p->rest_lsn = lsn; /* an fsync waits for it, as for a rest */
 }
 
@@ -131,7 +131,7 @@ static int append_whole(struct tlog_writer *writer, const void *data, size_t len
         .count = rest ? 2 : 1,
         .bytes = writer->held_bytes + length,
         .records = records,
-        .producer = writer->partition->store->producer,
+        .producer = writer->partition->ground->producer,
         .producer_seq = rest ? writer->producer_seq : 0,
         .own_entry = rest || raw,
         .no_roll = no_roll,
@@ -173,7 +173,7 @@ static ssize_t append_locked(struct tlog_writer *writer, const char *data, size_
 {
     struct tlog_partition *p = writer->partition;
     size_t tail = length - whole, ends = whole ? writer->held_bytes : 0;
-    int64_t quota = tlog_topic_value(p->topic, TLOG_QUOTA_BYTES);
+    int64_t quota = tlog_value(p->topic, TLOG_QUOTA_BYTES);
     uint64_t pending = p->pending - ends + tail;
     uint32_t count = p->pending_count - (ends > 0) + (tail > 0 && (whole > 0 || writer->held_bytes == 0));
     int r = tlog_partition_refuses(p);
@@ -186,7 +186,7 @@ static ssize_t append_locked(struct tlog_writer *writer, const char *data, size_
     if (r < 0)
         return r;
     if (whole > 0) {
-        bool raw = tlog_topic_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
+        bool raw = tlog_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
         r = append_whole(writer, data, whole, records, raw, false);
         if (r < 0)
             return r;
@@ -205,8 +205,8 @@ static ssize_t append_locked(struct tlog_writer *writer, const char *data, size_
 
 static void tell_grown(struct tlog_partition *p)
 {
-    if (atomic_load_explicit(&p->watched, memory_order_relaxed) && p->store->options.grown)
-        p->store->options.grown(p->store->options.arg, p);
+    if (atomic_load_explicit(&p->watched, memory_order_relaxed) && p->ground->options.grown)
+        p->ground->options.grown(p->ground->options.arg, p);
 }
 
 ssize_t tlog_writer_append(struct tlog_writer *writer, const void *data, size_t length, size_t whole, uint32_t records)

@@ -13,7 +13,7 @@ static void partition_gone(struct tlog_partition *p, const char *dir)
     p->deleted = true;
     p->trash = dir ? strdup(dir) : NULL;
     for (unsigned i = 0; i < p->segment_count; i++)
-        tlog_handles_close(&p->store->handles, &p->segments[i].handle);
+        tlog_handles_close(&p->ground->handles, &p->segments[i].handle);
 }
 
 void tlog_topic_forget(struct tlog_topic *topic)
@@ -30,20 +30,20 @@ void tlog_topic_forget(struct tlog_topic *topic)
 static int move_to_trash(struct tlog_store *store, const char *dir, const char *what, char to[TLOG_NAME_BYTES])
 {
     char trash[TLOG_NAME_BYTES];
-    snprintf(trash, sizeof trash, "%s/trash", store->path);
-    int r = store->io->mkdir(store->io, trash);
+    snprintf(trash, sizeof trash, "%s/trash", store->ground.path);
+    int r = store->ground.io->mkdir(store->ground.io, trash);
     if (r == 0)
-        r = store->io->sync_dir(store->io, store->path);
+        r = store->ground.io->sync_dir(store->ground.io, store->ground.path);
     if (r < 0 && r != -EEXIST)
         return r;
     /* A name that is near the longest is cut, so that the time still fits. */
-    int n =
-        snprintf(to, TLOG_NAME_BYTES, "%s/trash/%.230s.%" PRId64, store->path, what, store->io->realtime_ns(store->io));
+    int n = snprintf(to, TLOG_NAME_BYTES, "%s/trash/%.230s.%" PRId64, store->ground.path, what,
+                     store->ground.io->realtime_ns(store->ground.io));
     if (n >= TLOG_NAME_BYTES)
         return -ENAMETOOLONG;
-    r = store->io->rename(store->io, dir, to);
+    r = store->ground.io->rename(store->ground.io, dir, to);
     if (r == 0)
-        r = store->io->sync_dir(store->io, trash);
+        r = store->ground.io->sync_dir(store->ground.io, trash);
     return r;
 }
 
@@ -55,9 +55,9 @@ static bool holds_records(const struct tlog_partition *p)
 /* With all the partitions' locks, so that nothing is appended meanwhile. */
 static int remove_locked(struct tlog_topic *topic, bool discard)
 {
-    struct tlog_store *store = topic->store;
+    struct tlog_store *store = tlog_store_of(topic->head.ground);
     char dir[TLOG_NAME_BYTES], gone[TLOG_NAME_BYTES], id[33], topics[TLOG_NAME_BYTES], own[TLOG_NAME_BYTES + 16];
-    tlog_topic_dir(topic, dir);
+    tlog_topic_dir(&topic->head, dir);
     bool records = false;
     for (unsigned i = 0; i < topic->partition_count; i++)
         records = records || (topic->partitions[i] && holds_records(topic->partitions[i]));
@@ -69,20 +69,20 @@ static int remove_locked(struct tlog_topic *topic, bool discard)
     for (unsigned i = 0; records && i < topic->partition_count; i++)
         if (topic->partitions[i])
             (void)tlog_entry_close(topic->partitions[i]);
-    snprintf(topics, sizeof topics, "%s/topics", store->path);
+    snprintf(topics, sizeof topics, "%s/topics", store->ground.path);
     int r;
     if (records) {
-        r = move_to_trash(store, dir, topic->name, gone);
+        r = move_to_trash(store, dir, topic->head.name, gone);
     } else {
-        tlog_topic_hex(topic->id, id);
-        snprintf(gone, sizeof gone, "%s/topics/.gone.%s", store->path, id);
-        r = store->io->rename(store->io, dir, gone);
+        tlog_topic_hex(topic->head.id, id);
+        snprintf(gone, sizeof gone, "%s/topics/.gone.%s", store->ground.path, id);
+        r = store->ground.io->rename(store->ground.io, dir, gone);
         if (r == 0)
-            tlog_tree_remove(store->io, gone);
+            tlog_tree_remove(store->ground.io, gone);
     }
     if (r < 0)
         return r;
-    (void)store->io->sync_dir(store->io, topics);
+    (void)store->ground.io->sync_dir(store->ground.io, topics);
     topic->deleted = true;
     for (unsigned i = 0; i < topic->partition_count; i++)
         if (topic->partitions[i]) {
@@ -103,11 +103,11 @@ static void lock_partitions(struct tlog_topic *topic, bool lock)
 
 int tlog_topic_remove(struct tlog_topic *topic, bool discard)
 {
-    struct tlog_store *store = topic->store;
-    if (store->options.read_only || atomic_load(&store->failed))
+    struct tlog_store *store = tlog_store_of(topic->head.ground);
+    if (store->ground.options.read_only || atomic_load(&store->ground.failed))
         return -EROFS;
-    pthread_mutex_lock(&store->admin_lock);
-    pthread_mutex_lock(&topic->lock);
+    pthread_mutex_lock(&store->ground.admin_lock);
+    pthread_mutex_lock(&topic->head.lock);
     int r = -ESTALE;
     for (unsigned i = 0; discard && i < topic->partition_count; i++) /* the trash keeps what was acknowledged */
         if (topic->partitions[i])
@@ -117,10 +117,10 @@ int tlog_topic_remove(struct tlog_topic *topic, bool discard)
         r = remove_locked(topic, discard);
         lock_partitions(topic, false);
     }
-    pthread_mutex_unlock(&topic->lock);
+    pthread_mutex_unlock(&topic->head.lock);
     if (r == 0)
         tlog_table_remove(store, topic);
-    pthread_mutex_unlock(&store->admin_lock);
+    pthread_mutex_unlock(&store->ground.admin_lock);
     if (r == 0)
         tlog_topic_unref(topic); /* the table's */
     return r;
@@ -128,7 +128,7 @@ int tlog_topic_remove(struct tlog_topic *topic, bool discard)
 
 static int partition_remove(struct tlog_partition *p, bool discard)
 {
-    struct tlog_topic *topic = p->topic;
+    struct tlog_topic *topic = tlog_topic_of(p);
     char dir[TLOG_NAME_BYTES], topic_dir[TLOG_NAME_BYTES], gone[TLOG_NAME_BYTES], what[512];
     bool records = holds_records(p);
     if (records && !discard)
@@ -137,7 +137,7 @@ static int partition_remove(struct tlog_partition *p, bool discard)
     int r = tlog_entry_close(p);
     if (r < 0)
         return r;
-    tlog_topic_dir(topic, topic_dir);
+    tlog_topic_dir(&topic->head, topic_dir);
     tlog_partition_dir(p, dir);
     if (p->closed.pos > 0) {
         r = tlog_topic_set_end(topic, p->number, &p->closed);
@@ -147,17 +147,17 @@ static int partition_remove(struct tlog_partition *p, bool discard)
             return r;
     }
     if (records) {
-        snprintf(what, sizeof what, "%s.%u", topic->name, p->number);
-        r = move_to_trash(p->store, dir, what, gone);
+        snprintf(what, sizeof what, "%s.%u", topic->head.name, p->number);
+        r = move_to_trash(tlog_store_of(p->ground), dir, what, gone);
     } else {
         if (snprintf(gone, sizeof gone, "%s/.gone.%u", topic_dir, p->number) >= (int)sizeof gone)
             return -ENAMETOOLONG;
-        r = p->store->io->rename(p->store->io, dir, gone);
+        r = p->ground->io->rename(p->ground->io, dir, gone);
         if (r == 0)
-            tlog_tree_remove(p->store->io, gone);
+            tlog_tree_remove(p->ground->io, gone);
     }
     if (r == 0)
-        (void)p->store->io->sync_dir(p->store->io, topic_dir);
+        (void)p->ground->io->sync_dir(p->ground->io, topic_dir);
     if (r == 0)
         partition_gone(p, records ? gone : NULL);
     return r;
@@ -165,10 +165,10 @@ static int partition_remove(struct tlog_partition *p, bool discard)
 
 int tlog_partition_remove(struct tlog_partition *partition, bool discard)
 {
-    struct tlog_topic *topic = partition->topic;
-    if (topic->store->options.read_only || atomic_load(&topic->store->failed))
+    struct tlog_topic *topic = tlog_topic_of(partition);
+    if (topic->head.ground->options.read_only || atomic_load(&topic->head.ground->failed))
         return -EROFS;
-    pthread_mutex_lock(&topic->lock);
+    pthread_mutex_lock(&topic->head.lock);
     if (discard)
         (void)tlog_partition_flush(partition); /* the trash keeps what was acknowledged */
     pthread_mutex_lock(&partition->lock);
@@ -178,9 +178,9 @@ int tlog_partition_remove(struct tlog_partition *partition, bool discard)
         topic->partitions[partition->number] = NULL;
         while (topic->partition_count > 0 && !topic->partitions[topic->partition_count - 1])
             topic->partition_count--;
-        topic->mtime_ns = tlog_store_time_ns(topic->store);
+        topic->mtime_ns = tlog_ground_time_ns(topic->head.ground);
     }
-    pthread_mutex_unlock(&topic->lock);
+    pthread_mutex_unlock(&topic->head.lock);
     if (r == 0)
         tlog_partition_put(partition);
     return r;
@@ -188,27 +188,29 @@ int tlog_partition_remove(struct tlog_partition *partition, bool discard)
 
 int tlog_topic_rename(struct tlog_topic *topic, const char *name)
 {
-    struct tlog_store *store = topic->store;
+    struct tlog_store *store = tlog_store_of(topic->head.ground);
     char from[TLOG_NAME_BYTES], to[TLOG_NAME_BYTES];
     int r = tlog_topic_check_name(name);
-    if (r == 0 && (store->options.read_only || atomic_load(&store->failed)))
+    if (r == 0 && (store->ground.options.read_only || atomic_load(&store->ground.failed)))
         r = -EROFS;
     if (r < 0)
         return r;
-    pthread_mutex_lock(&store->admin_lock);
-    pthread_mutex_lock(&topic->lock);
+    pthread_mutex_lock(&store->ground.admin_lock);
+    pthread_mutex_lock(&topic->head.lock);
     lock_partitions(topic, true);
-    tlog_topic_dir(topic, from);
-    snprintf(to, sizeof to, "%s/topics/%s", store->path, name);
-    r = topic->deleted ? -ESTALE : tlog_table_has(store, name) ? -EEXIST : store->io->rename(store->io, from, to);
+    tlog_topic_dir(&topic->head, from);
+    snprintf(to, sizeof to, "%s/topics/%s", store->ground.path, name);
+    r = topic->deleted                ? -ESTALE
+        : tlog_table_has(store, name) ? -EEXIST
+                                      : store->ground.io->rename(store->ground.io, from, to);
     if (r == 0) {
-        snprintf(from, sizeof from, "%s/topics", store->path);
+        snprintf(from, sizeof from, "%s/topics", store->ground.path);
         tlog_table_rename(store, topic, name);
-        if (store->io->sync_dir(store->io, from) < 0)
-            atomic_store(&topic->unlisted, true); /* the next fsync tries again */
+        if (store->ground.io->sync_dir(store->ground.io, from) < 0)
+            atomic_store(&topic->head.unlisted, true); /* the next fsync tries again */
     }
     lock_partitions(topic, false);
-    pthread_mutex_unlock(&topic->lock);
-    pthread_mutex_unlock(&store->admin_lock);
+    pthread_mutex_unlock(&topic->head.lock);
+    pthread_mutex_unlock(&store->ground.admin_lock);
     return r;
 }

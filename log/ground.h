@@ -1,0 +1,45 @@
+/* What every part of an open store stands on: its files, its journal, its clock, its list of what is dirty. The
+ * store (store.h) has it as its first member; nothing here knows of topics.
+ *
+ * Constant once the store is open, unless a lock is named. Any thread. */
+#ifndef TLOG_GROUND_H
+#define TLOG_GROUND_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "log/config.h"
+#include "log/handle.h"
+#include "log/journal.h"
+
+struct tlog_partition;
+
+struct tlog_ground {
+    const struct tlog_io *io;
+    struct tlog_options options;
+    char *path;
+    uint64_t producer; /* random, of this start */
+    struct tlog_journal journal;
+    struct tlog_handles handles;
+    struct tlog_recovery recovery;
+    atomic_bool failed;      /* the journal's sync failed */
+    int64_t clock_offset_ns; /* CLOCK_REALTIME less CLOCK_BOOTTIME when the store was opened */
+
+    pthread_mutex_t admin_lock; /* one change of topics or configuration at a time; guards these */
+    struct tlog_config config;  /* the root's */
+    struct tlog_attr attr;      /* the root directory's */
+
+    pthread_mutex_t dirty_lock;   /* guards these, and upkeep's sleep */
+    struct tlog_partition *dirty; /* newly dirty, for upkeep to take over */
+    pthread_cond_t wake;
+    bool kicked;
+};
+
+/* The time for a record: CLOCK_REALTIME, but not more than an hour ahead of what CLOCK_BOOTTIME expects. */
+int64_t tlog_ground_time_ns(struct tlog_ground *ground);
+/* Makes upkeep look now. */
+void tlog_ground_kick(struct tlog_ground *ground);
+/* Tells people a sentence, through options.note. */
+void tlog_ground_note(struct tlog_ground *ground, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif
