@@ -286,7 +286,7 @@ void tlog_partition_sync(struct tlog_partition *partition, struct tlog_waiter *w
     for (int i = 0; i < 2; i++)
         if (p->marks[i].lsn > lsn)
             lsn = p->marks[i].lsn;
-    bool list = !p->store->options.read_only && (p->unlisted || atomic_load(&p->topic->unlisted));
+    bool list = !p->ground->options.read_only && (p->unlisted || atomic_load(&p->topic->unlisted));
     pthread_mutex_unlock(&p->lock);
     if (r == 1) {
         r = tlog_partition_flush(p);
