@@ -120,7 +120,7 @@ static int serve(struct tfs *fs, const sigset_t *signals, int parent)
 
     if (result != 0)
         return result;
-    result = tfs_workers_start(&workers, fs->session);
+    result = tfs_workers_start(&workers, fs->session, TFS_MAX_REQUEST_BYTES);
     if (result == 0) {
         if (parent >= 0) {
             tfs_say_by_syslog();
@@ -131,6 +131,7 @@ static int serve(struct tfs *fs, const sigset_t *signals, int parent)
             ;
         sd_notify(0, "STOPPING=1");
         tfs_workers_stop(&workers);
+        result = atomic_load(&workers.failed) ? -EIO : 0;
     }
     tfs_notify_stop(&fs->notify);
     return result;

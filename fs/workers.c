@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <syslog.h>
 #include <time.h>
@@ -30,15 +31,32 @@ static void run_deferred(void)
     call(deferred.arg);
 }
 
-/* Gives back what the kernel had to fill for a large request. */
-static void shrink(struct fuse_buf *buffer, size_t used)
+/* Gives back the memory of large requests. */
+static void shrink(const struct tfs_workers *workers, const struct fuse_buf *buffer)
 {
     enum { PAGE = 4096, KEPT = 64 * 1024 };
     uintptr_t from = ((uintptr_t)buffer->mem + KEPT + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
-    uintptr_t to = ((uintptr_t)buffer->mem + used) & ~(uintptr_t)(PAGE - 1);
+    uintptr_t to = ((uintptr_t)buffer->mem + workers->request_bytes) & ~(uintptr_t)(PAGE - 1);
 
-    if (used > KEPT && to > from)
+    if (to > from)
         madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
+/* One of more than are needed now waits until it is wanted. */
+static void rest(struct tfs_workers *workers, const struct fuse_buf *buffer)
+{
+    pthread_mutex_lock(&workers->lock);
+    if (atomic_load(&workers->idle) > TFS_WORKERS_MIN && !atomic_load(&workers->stop)) {
+        atomic_fetch_sub(&workers->idle, 1);
+        shrink(workers, buffer);
+        workers->resting++;
+        while (workers->wanted == 0 && !atomic_load(&workers->stop))
+            pthread_cond_wait(&workers->wake, &workers->lock);
+        workers->resting--;
+        if (workers->wanted > 0)
+            workers->wanted--; /* who wanted it has counted it as idle */
+    }
+    pthread_mutex_unlock(&workers->lock);
 }
 
 static void *work(void *arg)
@@ -48,7 +66,6 @@ static void *work(void *arg)
     sigset_t stop;
 
     own_pool = workers;
-    bool extra = atomic_fetch_add(&workers->running, 1) >= TFS_WORKERS_MIN;
     sigemptyset(&stop);
     sigaddset(&stop, TFS_SIGNAL_STOP);
     pthread_sigmask(SIG_UNBLOCK, &stop, NULL);
@@ -57,8 +74,10 @@ static void *work(void *arg)
         if (result == -EINTR || result == -EAGAIN)
             continue;
         if (result <= 0) {
-            if (result < 0)
-                tfs_say(LOG_ERR, "cannot read from the kernel");
+            if (result < 0) {
+                tfs_say(LOG_ERR, "cannot read requests: %s", strerror(-result));
+                atomic_store(&workers->failed, true);
+            }
             pthread_kill(workers->owner, TFS_SIGNAL_UNMOUNTED);
             break;
         }
@@ -66,9 +85,8 @@ static void *work(void *arg)
         fuse_session_process_buf(workers->session, &buffer);
         if (deferred.call != NULL)
             run_deferred();
-        atomic_fetch_add_explicit(&workers->idle, 1, memory_order_relaxed);
-        if (extra)
-            shrink(&buffer, (size_t)result);
+        if (atomic_fetch_add_explicit(&workers->idle, 1, memory_order_relaxed) >= TFS_WORKERS_MIN)
+            rest(workers, &buffer);
     }
     free(buffer.mem);
     return NULL;
@@ -78,7 +96,11 @@ static void *work(void *arg)
 static void start_one(struct tfs_workers *workers)
 {
     pthread_mutex_lock(&workers->lock);
-    if (workers->count < TFS_WORKERS_MAX && !atomic_load(&workers->stop)) {
+    if (workers->resting > workers->wanted) {
+        workers->wanted++;
+        atomic_fetch_add(&workers->idle, 1);
+        pthread_cond_signal(&workers->wake);
+    } else if (workers->count < TFS_WORKERS_MAX && !atomic_load(&workers->stop)) {
         atomic_fetch_add(&workers->idle, 1);
         if (pthread_create(&workers->threads[workers->count], NULL, work, workers) == 0)
             workers->count++;
@@ -103,17 +125,18 @@ bool tfs_worker_defer(void (*call)(void *arg), void *arg)
     return true;
 }
 
-static void wake(int signal)
+static void end_read(int signal)
 {
-    (void)signal; /* only to end a read(2) */
+    (void)signal;
 }
 
-int tfs_workers_start(struct tfs_workers *workers, struct fuse_session *session)
+int tfs_workers_start(struct tfs_workers *workers, struct fuse_session *session, size_t request_bytes)
 {
-    struct sigaction action = {.sa_handler = wake};
+    struct sigaction action = {.sa_handler = end_read};
 
-    *workers = (struct tfs_workers){.session = session, .owner = pthread_self()};
+    *workers = (struct tfs_workers){.session = session, .owner = pthread_self(), .request_bytes = request_bytes};
     pthread_mutex_init(&workers->lock, NULL);
+    pthread_cond_init(&workers->wake, NULL);
     sigemptyset(&action.sa_mask);
     sigaction(TFS_SIGNAL_STOP, &action, NULL);
     for (int i = 0; i < TFS_WORKERS_MIN; i++)
@@ -144,9 +167,11 @@ void tfs_workers_stop(struct tfs_workers *workers)
 {
     pthread_mutex_lock(&workers->lock);
     atomic_store(&workers->stop, true);
+    pthread_cond_broadcast(&workers->wake);
     unsigned count = workers->count;
     pthread_mutex_unlock(&workers->lock);
     for (unsigned i = 0; i < count; i++)
         stop_one(workers->threads[i]);
+    pthread_cond_destroy(&workers->wake);
     pthread_mutex_destroy(&workers->lock);
 }
