@@ -465,6 +465,14 @@ void tlog_store_attr(struct tlog_store *store, struct tlog_attr *out)
     pthread_mutex_unlock(&store->ground.admin_lock);
 }
 
+int64_t tlog_store_mtime_ns(struct tlog_store *store)
+{
+    char topics[TLOG_NAME_BYTES];
+    struct tlog_io_stat st;
+    snprintf(topics, sizeof topics, "%s/topics", store->path);
+    return store->io->stat_path(store->io, topics, &st) == 0 ? st.mtime_ns : 0;
+}
+
 int tlog_store_set_attr(struct tlog_store *store, const struct tlog_attr *attr)
 {
     if (store->ground.options.read_only || atomic_load(&store->ground.failed))

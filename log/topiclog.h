@@ -132,6 +132,9 @@ struct tlog_attr {
 void tlog_store_attr(struct tlog_store *store, struct tlog_attr *out);
 int tlog_store_set_attr(struct tlog_store *store, const struct tlog_attr *attr);
 
+/* When a topic was last made, removed or renamed (the root directory's mtime); 0 if the disk does not tell. */
+int64_t tlog_store_mtime_ns(struct tlog_store *store);
+
 /* The text of topicfs.conf (the root .config): defaults of every topic. See tlog_topic_config*. */
 int tlog_store_config_text(struct tlog_store *store, char **out);
 int tlog_store_config_set(struct tlog_store *store, const char *text, bool replace, struct tlog_error *error);
