@@ -21,8 +21,7 @@ struct tfs {
     struct fuse_session *session;
     char *store_path; /* absolute */
     bool read_only;
-    int64_t started_ns;          /* CLOCK_BOOTTIME */
-    int64_t started_realtime_ns; /* CLOCK_REALTIME */
+    int64_t started_ns; /* CLOCK_BOOTTIME */
     struct tfs_progress progress;
     struct tfs_nodes nodes;
     struct tfs_notify notify;

@@ -48,6 +48,7 @@ static sigset_t block_signals(void)
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     sigdelset(&set, TFS_SIGNAL_STOP);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on files' sizes is an error of the write, not the end of the mount */
     return set;
 }
 
@@ -180,7 +181,6 @@ static int run(struct tfs_options *options, int parent)
         return EXIT_SYSTEM;
     fs->read_only = options->read_only != 0;
     fs->started_ns = clock_ns(CLOCK_BOOTTIME);
-    fs->started_realtime_ns = clock_ns(CLOCK_REALTIME);
     pthread_mutex_init(&fs->handles_lock, NULL);
     tfs_nodes_init(fs);
     tfs_notify_init(&fs->notify);

@@ -90,11 +90,13 @@ static int stat_virtual(struct tfs *fs, struct tfs_node *node, struct stat *out)
 static void stat_directory(struct tfs *fs, struct tfs_node *node, struct stat *out)
 {
     struct tlog_attr attr;
-    int64_t mtime_ns = fs->started_realtime_ns;
+    int64_t mtime_ns = 0;
 
     directory_attr(fs, node, &attr);
     if (node->topic != NULL)
         mtime_ns = tlog_topic_mtime_ns(node->topic);
+    else
+        mtime_ns = tlog_store_mtime_ns(fs->store);
     out->st_mode = S_IFDIR | (attr.mode & 0777);
     out->st_uid = attr.uid;
     out->st_gid = attr.gid;
@@ -167,7 +169,8 @@ static int change_attr(struct tfs *fs, struct tfs_node *node, const struct stat 
 {
     struct tlog_attr attr;
 
-    if (node->kind == TFS_VIRTUAL)
+    /* A door's mode is the partition's, less what makes no sense there: to be changed at the partition. */
+    if (node->kind == TFS_VIRTUAL || node->kind == TFS_DOOR)
         return -EPERM;
     tfs_worker_may_block();
     if (node->part != NULL)
