@@ -78,34 +78,15 @@ static bool within(const char *inner, const char *outer)
     return strncmp(inner, outer, length) == 0 && (inner[length] == '/' || inner[length] == '\0');
 }
 
-/* The store's absolute path; it may not exist yet. */
-static char *store_path(const char *path)
-{
-    char *absolute = realpath(path, NULL), *here;
-
-    if (absolute != NULL || errno != ENOENT)
-        return absolute;
-    if (path[0] == '/')
-        return strdup(path);
-    here = getcwd(NULL, 0);
-    if (here == NULL || asprintf(&absolute, "%s/%s", here, path) < 0)
-        absolute = NULL;
-    free(here);
-    return absolute;
-}
-
 static int check_paths(struct tfs *fs, const struct tfs_options *options, char **mountpoint)
 {
     int result = tfs_mountpoint_prepare(options->mountpoint, mountpoint);
 
     if (result != 0)
         return result;
-    fs->store_path = store_path(options->store);
-    if (fs->store_path == NULL) {
-        result = -errno;
-        tfs_say(LOG_ERR, "%s: %s", options->store, strerror(-result));
-        return result;
-    }
+    fs->store_path = strdup(options->store);
+    if (fs->store_path == NULL)
+        return -ENOMEM;
     if (within(*mountpoint, fs->store_path) || within(fs->store_path, *mountpoint)) {
         tfs_say(LOG_ERR, "%s: the store and the mountpoint must not contain each other", *mountpoint);
         return -EINVAL;

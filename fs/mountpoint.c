@@ -16,12 +16,13 @@
 
 #include "log.h"
 
-#define TYPE "fuse.topicfs"
+#define TYPE   "fuse.topicfs"
+#define MOUNTS "/proc/self/mounts"
 
 /* The last mount on a directory: its type and source; false when there is none. */
 static bool find_mount(const char *directory, char type[64], char source[1024])
 {
-    FILE *mounts = setmntent("/proc/self/mounts", "r");
+    FILE *mounts = setmntent(MOUNTS, "r");
     struct mntent entry;
     char line[8192];
     bool found = false;
@@ -34,6 +35,21 @@ static bool find_mount(const char *directory, char type[64], char source[1024])
             snprintf(source, 1024, "%s", entry.mnt_fsname);
             found = true;
         }
+    endmntent(mounts);
+    return found;
+}
+
+bool tfs_mounted_from(const char *store)
+{
+    FILE *mounts = setmntent(MOUNTS, "r");
+    struct mntent entry;
+    char line[8192];
+    bool found = false;
+
+    if (mounts == NULL)
+        return false;
+    while (!found && getmntent_r(mounts, &entry, line, sizeof line) != NULL)
+        found = strcmp(entry.mnt_type, TYPE) == 0 && strcmp(entry.mnt_fsname, store) == 0;
     endmntent(mounts);
     return found;
 }

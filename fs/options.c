@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
+#include <unistd.h>
 
 #include "log.h"
 
@@ -70,6 +71,22 @@ static int take(void *data, const char *argument, int key, struct fuse_args *res
     }
 }
 
+/* An absolute path for the store, which may not exist yet: the daemon changes its directory, and mount(8) shows it. */
+static char *absolute_path(const char *path)
+{
+    char *absolute = realpath(path, NULL), *here;
+
+    if (absolute != NULL || errno != ENOENT)
+        return absolute;
+    if (path[0] == '/')
+        return strdup(path);
+    here = getcwd(NULL, 0);
+    if (here == NULL || asprintf(&absolute, "%s/%s", here, path) < 0)
+        absolute = NULL;
+    free(here);
+    return absolute;
+}
+
 /* fsname takes commas and backslashes escaped. */
 static int add_names(struct tfs_options *options)
 {
@@ -102,6 +119,13 @@ int tfs_options_parse(struct tfs_options *options, int argc, char **argv)
         tfs_say(LOG_ERR, "%s is missing, see topicfs --help", options->store == NULL ? "STORE" : "MOUNTPOINT");
         return -EINVAL;
     }
+    char *store = absolute_path(options->store);
+    if (store == NULL) {
+        tfs_say(LOG_ERR, "%s: %s", options->store, strerror(errno));
+        return -EINVAL;
+    }
+    free(options->store);
+    options->store = store;
     return add_names(options);
 }
 

@@ -8,7 +8,8 @@
 #include <stdbool.h>
 
 struct tfs_options {
-    char *store, *mountpoint;
+    char *store; /* absolute */
+    char *mountpoint;
     int foreground, debug, help, version, read_only;
     struct fuse_args arguments; /* for libfuse: mount options */
 };

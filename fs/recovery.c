@@ -10,6 +10,9 @@
 
 #include "daemon.h"
 #include "log.h"
+#include "mountpoint.h"
+
+enum { WAIT_SECONDS = 30 };
 
 static int64_t now_ns(void)
 {
@@ -79,6 +82,25 @@ static void say_counts(const char *path, const struct tlog_recovery *did)
             did->rewritten_files);
 }
 
+/* A daemon that was just unmounted still has its store open while it makes everything durable: `umount` and a new
+ * mount right after it must work. One that is mounted is not waited for. */
+static int open_when_free(struct tfs *fs, const struct tlog_options *options, struct tlog_error *error)
+{
+    const struct timespec moment = {.tv_nsec = 20000000};
+    int64_t until_ns = now_ns() + WAIT_SECONDS * INT64_C(1000000000);
+    bool said = false;
+    int result;
+
+    while ((result = tlog_store_open(&fs->store, fs->store_path, options, error)) == -EWOULDBLOCK &&
+           now_ns() < until_ns && !tfs_mounted_from(fs->store_path)) {
+        if (!said)
+            tfs_say(LOG_NOTICE, "%s: waiting for the process that has this store open to end", fs->store_path);
+        said = true;
+        nanosleep(&moment, NULL);
+    }
+    return result;
+}
+
 int tfs_store_open(struct tfs *fs)
 {
     struct tlog_options options = {
@@ -93,7 +115,7 @@ int tfs_store_open(struct tfs *fs)
     struct tlog_recovery did;
 
     fs->progress = (struct tfs_progress){.terminal = isatty(STDERR_FILENO) == 1, .started_ns = now_ns()};
-    int result = tlog_store_open(&fs->store, fs->store_path, &options, &error);
+    int result = open_when_free(fs, &options, &error);
     clear_progress(&fs->progress);
     if (result != 0) {
         say_why(fs->store_path, result, &error);
