@@ -469,8 +469,9 @@ int64_t tlog_store_mtime_ns(struct tlog_store *store)
 {
     char topics[TLOG_NAME_BYTES];
     struct tlog_io_stat st;
-    snprintf(topics, sizeof topics, "%s/topics", store->path);
-    return store->io->stat_path(store->io, topics, &st) == 0 ? st.mtime_ns : 0;
+    const struct tlog_io *io = store->ground.io;
+    snprintf(topics, sizeof topics, "%s/topics", store->ground.path);
+    return io->stat_path(io, topics, &st) == 0 ? st.mtime_ns : 0;
 }
 
 int tlog_store_set_attr(struct tlog_store *store, const struct tlog_attr *attr)
