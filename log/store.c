@@ -326,6 +326,11 @@ static int open_all(struct tlog_store *store, struct tlog_error *error)
     if (r < 0 || store->ground.options.read_only)
         return r;
     r = tlog_journal_prepare(&store->ground.journal);
+    if (r == -ENOSPC || r == -EDQUOT) {
+        /* What is there can be read; what needs the journal gets the error until there is room. */
+        tlog_ground_note(&store->ground, "no room for the journal: %s", strerror(-r));
+        r = 0;
+    }
     if (r == 0)
         r = renew_journal(store, error);
     if (r == 0 && moved)
@@ -398,7 +403,7 @@ int tlog_store_close(struct tlog_store *store, struct tlog_error *error)
     tlog_upkeep_stop(store);
     int r = tlog_store_sync(store);
     if (r < 0)
-        tlog_error_set(error, "%s: closing: %s", store->ground.path, strerror(-r));
+        tlog_error_set(error, "closing: %s", strerror(-r));
     store_free(store);
     return r;
 }

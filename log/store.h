@@ -20,8 +20,9 @@ struct tlog_store {
     bool upkeep_runs;
     bool stopping; /* guarded by ground.dirty_lock */
 
-    pthread_mutex_t round_lock;    /* one round of upkeep at a time; taken before all others; guards this */
+    pthread_mutex_t round_lock;    /* one round of upkeep at a time; taken before all others; guards these */
     struct tlog_partition *tended; /* what upkeep looks after */
+    bool checkpoint_late;          /* the last one found no space */
 };
 
 /* The store of a topic or partition. */

@@ -178,8 +178,18 @@ static int finish(struct tlog_store *store, uint64_t lsn, bool carry)
     uint64_t needed = needed_lsn(store, lsn);
     if (r == 0)
         r = write_checkpoint(store, needed);
-    if (r == 0)
+    if (r == -ENOSPC || r == -EDQUOT) { /* the one before it still holds: nothing is lost, the journal is kept */
+        if (!store->checkpoint_late)
+            tlog_ground_note(&store->ground, "the checkpoint could not be written: %s; a start will read more",
+                             strerror(-r));
+        store->checkpoint_late = true;
+        return 0;
+    }
+    if (r == 0) {
+        store->checkpoint_late = false;
         tlog_journal_free(&store->ground.journal, needed);
+        (void)tlog_journal_prepare(&store->ground.journal); /* a spare, while there is room: a start may need it */
+    }
     return r;
 }
 

@@ -134,7 +134,7 @@ static void test_no_space_for_the_journal(void **state)
     assert_int_equal(tlog_store_sync(u->store), 0);
     unsigned synced = 0;
     simdisk_fail(u->disk, 1U << SIM_CREATE, 0, ENOSPC, true); /* no further file */
-    for (unsigned i = 0; i < 20; i++) {
+    for (unsigned i = 0; i < 60; i++) {
         unit_lines(p, i, 10, 100);
         assert_int_equal(tlog_partition_sync_wait(p), 0);
         assert_int_equal(unit_bounds(p).durable, unit_bounds(p).end);

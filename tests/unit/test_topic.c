@@ -500,7 +500,7 @@ static void *churn_topics(void *arg)
 static void *look_on(void *arg)
 {
     struct churn *churn = arg;
-    while (!atomic_load(churn->stop)) {
+    do {
         struct tlog_topic **topics;
         struct tlog_store_status status;
         size_t count;
@@ -523,7 +523,7 @@ static void *look_on(void *arg)
         }
         tlog_topics_free(topics, count);
         churn->done++;
-    }
+    } while (!atomic_load(churn->stop));
     return NULL;
 }
 
