@@ -131,7 +131,7 @@ static int close_store(struct tfs *fs)
     tfs_nodes_release(fs);
     int result = tlog_store_close(fs->store, &error);
     if (result != 0)
-        tfs_say(LOG_ERR, "%s: %s", fs->store_path, error.text[0] != '\0' ? error.text : strerror(-result));
+        tfs_say(LOG_ERR, "%s", error.text);
     return result;
 }
 

@@ -403,7 +403,7 @@ int tlog_store_close(struct tlog_store *store, struct tlog_error *error)
     tlog_upkeep_stop(store);
     int r = tlog_store_sync(store);
     if (r < 0)
-        tlog_error_set(error, "closing: %s", strerror(-r));
+        tlog_error_set(error, "%s: closing: %s", store->ground.path, strerror(-r));
     store_free(store);
     return r;
 }
