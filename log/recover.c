@@ -74,13 +74,18 @@ static int keep_rest(struct tlog_recover *recover, const struct tlog_journal_rec
         free_rest(link);
         return 0;
     }
-    uint8_t *grown = realloc(rest->data, before + bytes + 1);
-    if (!grown)
-        return -ENOMEM;
-    rest->data = grown;
-    memcpy(grown + before, record->body + 24, bytes);
-    /* From its first byte on again: it was carried over, perhaps not to its end. Else it goes on. */
-    if (before > 0 || bytes > rest->bytes)
+    if (!rest->data || before + bytes > rest->bytes) {
+        uint8_t *grown = realloc(rest->data, before + bytes + 1);
+        if (!grown)
+            return -ENOMEM;
+        rest->data = grown;
+    }
+    memcpy(rest->data + before, record->body + 24, bytes);
+    /* From its first byte on again: it is carried over, perhaps not to its end. Else it goes on where it says, which
+     * is before its end when the last piece could not be written whole. */
+    bool carried = before == 0 || before == rest->carried;
+    rest->carried = carried ? before + bytes : 0;
+    if (!carried || before + bytes > rest->bytes)
         rest->bytes = before + bytes;
     if (before == 0)
         rest->pos = tlog_get_u64(record->body + 16);

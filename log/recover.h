@@ -24,6 +24,7 @@ struct tlog_left_rest {
     uint64_t pos; /* the partition's end when the rest was last written down: what ended it lies past it */
     uint8_t *data;
     size_t bytes;
+    size_t carried; /* up to where it was written down in one go, from its first byte on */
 };
 
 struct tlog_recover {
