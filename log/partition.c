@@ -403,9 +403,18 @@ void tlog_partition_dirtied(struct tlog_partition *p)
         p->urgent = true;
         tlog_ground_kick(ground);
     }
-    if (p->queued)
+    if (p->queued) { /* upkeep sleeps as long as it thought right when it looked */
+        bool opened = p->resting && p->open && p->open->entry.length_bytes > 0;
+        if (p->idle)
+            p->dirty_since_ns = ground->io->boottime_ns(ground->io);
+        if (p->idle || opened)
+            tlog_ground_kick(ground);
+        p->resting = p->resting && !opened;
+        p->idle = false;
         return;
+    }
     p->queued = true;
+    p->resting = p->idle = false;
     p->dirty_since_ns = ground->io->boottime_ns(ground->io);
     tlog_partition_ref(p);
     pthread_mutex_lock(&ground->dirty_lock);

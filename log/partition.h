@@ -118,6 +118,7 @@ struct tlog_partition {
     char *trash; /* its directory there, once deleted with records */
 
     bool queued;                       /* upkeep looks after it, and holds a reference */
+    bool resting, idle;                /* when it looked last: no entry was open, nothing was to be flushed */
     int64_t dirty_since_ns;            /* CLOCK_BOOTTIME */
     struct tlog_partition *next_dirty; /* the store's dirty lock guards it; upkeep's own once it took it over */
 };

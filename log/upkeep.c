@@ -38,11 +38,13 @@ static bool look(struct tlog_partition *p, int64_t now_ns, bool all, int64_t *ne
             else if (tlog_entry_close(p) < 0)
                 sooner(next_ns, retry_ns);
         }
+        p->resting = !p->open || p->open->entry.length_bytes == 0;
         tlog_writers_retry(p);
         for (struct tlog_writer *writer = p->writers; writer; writer = writer->next)
             if (writer->closed)
                 sooner(next_ns, retry_ns);
-        if (p->synced < p->end || p->inherited || p->files_unlisted || p->first_lsn != 0) {
+        p->idle = p->synced == p->end && !p->inherited && !p->files_unlisted && p->first_lsn == 0;
+        if (!p->idle) {
             due = all || p->urgent || now_ns - p->dirty_since_ns >= flush_ns;
             if (!due)
                 sooner(next_ns, p->dirty_since_ns + flush_ns - now_ns);
