@@ -104,11 +104,11 @@ static int serve(struct tfs *fs, const sigset_t *signals, int parent)
         return result;
     result = tfs_workers_start(&workers, fs->session, TFS_MAX_REQUEST_BYTES);
     if (result == 0) {
+        sd_notifyf(0, "READY=1\nMAINPID=%lu", (unsigned long)getpid());
         if (parent >= 0) {
             tfs_say_by_syslog();
             tfs_background_ready(parent);
         }
-        sd_notifyf(0, "READY=1\nMAINPID=%lu", (unsigned long)getpid());
         while (sigwait(signals, &signal) != 0)
             ;
         sd_notify(0, "STOPPING=1");
