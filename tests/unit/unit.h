@@ -41,6 +41,8 @@ struct unit {
 /* Fixtures: *state is a struct unit whose store is not open yet. */
 int unit_setup_sim(void **state);
 int unit_setup_real(void **state);
+/* As real, in memory where there is such a place: for tests of many files. */
+int unit_setup_memory(void **state);
 int unit_teardown(void **state);
 #define UNIT_SIM(test)                                                                                                 \
     {                                                                                                                  \
@@ -49,6 +51,10 @@ int unit_teardown(void **state);
 #define UNIT_REAL(test)                                                                                                \
     {                                                                                                                  \
 #test " (files)", test, unit_setup_real, unit_teardown, NULL                                                   \
+    }
+#define UNIT_MEMORY(test)                                                                                              \
+    {                                                                                                                  \
+#test " (memory)", test, unit_setup_memory, unit_teardown, NULL                                                \
     }
 #define UNIT_BOTH(test) UNIT_SIM(test), UNIT_REAL(test)
 
