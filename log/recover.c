@@ -341,6 +341,9 @@ static int end_rests(struct tlog_recover *recover, struct tlog_error *error)
         if (!p) /* deleted since, or it never became durable */
             continue;
         pthread_mutex_lock(&p->lock);
+        /* A log that a power cut has shortened may hold the line further down: a start that was killed ended it. */
+        if (!recover->same_boot && rest->pos > p->synced)
+            rest->pos = p->synced;
         int r = tlog_partition_end_rest(p, rest);
         if (r == 1) {
             recover->store->ground.recovery.ended_rests++;
