@@ -80,10 +80,12 @@ int tlog_recover_drop_segments(struct tlog_recovering *s, unsigned from)
             s->io->close(s->io, fd);
         }
         if (r == 0)
-            (void)s->io->unlink(s->io, path);
+            r = s->io->unlink(s->io, path);
         tlog_recover_file_name(s, pos, ".idx", path);
-        if (r == 0)
-            (void)s->io->unlink(s->io, path);
+        if (r == 0 || r == -ENOENT)
+            r = s->io->unlink(s->io, path);
+        if (r == -ENOENT)
+            r = 0;
         s->p->segment_count--;
         s->changed = true;
     }
