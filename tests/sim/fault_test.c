@@ -17,8 +17,9 @@ enum { STEPS = 70, STEPS_AFTER = 12 };
 struct fault {
     unsigned kinds;
     int error;
-    bool forever; /* until the restart */
-    bool full;    /* not an error: the disk is full from there on for some steps */
+    bool forever;  /* until the restart */
+    bool full;     /* not an error: the disk is full from there on for some steps */
+    bool recovery; /* it strikes a recovery, not the steps */
 };
 
 struct faulty {
@@ -111,6 +112,38 @@ static bool sync_all(struct work *work)
     return true;
 }
 
+/* Recovery meets the fault: it fails and leaves nothing worse, or it copes. The next one is let alone. */
+static bool recovery_story(struct faulty *faulty)
+{
+    struct work *work = &faulty->work;
+    work->topics = true;
+    work->disk = simdisk_new(&(struct simdisk_options){.seed = work->seed});
+    if (!work_start(work, work->seed, NULL) || !steps(work, STEPS))
+        return false;
+    enum model_crash crash = faulty->number % 2 ? MODEL_CUT : MODEL_KILL;
+    work_crash(work, crash, faulty->number);
+    work->what = "recovery with a fault";
+    work->faulty = work->model.faulty = true;
+    arm(faulty);
+    struct tlog_error error;
+    int result = work_open(work->disk, work, &work->store, &error);
+    disarm(faulty);
+    if (result == -EBADMSG && faulty->fault->error != EIO)
+        return model_fail(&work->model, "a recovery that was refused a call speaks of damage: %s", error.text);
+    if (result)
+        work->store = NULL;
+    else
+        work_close(work);
+    simdisk_kill(work->disk, 1);
+    work->what = "recovery after a recovery with a fault";
+    if (!work_reopen(work, crash))
+        return false;
+    work->faulty = work->model.faulty = false;
+    if (!steps(work, STEPS_AFTER) || !sync_all(work))
+        return false;
+    return restart(work, MODEL_CUT, faulty->number);
+}
+
 /* The whole story of one fault. */
 static bool story(struct faulty *faulty)
 {
@@ -153,7 +186,7 @@ static void run(const char *name, const struct fault *fault, uint64_t first, uns
             faulty->number = number;
             faulty->work.seed = seed;
             model_init(&faulty->work.model, NULL);
-            bool fine = story(faulty), met = faulty->met;
+            bool fine = fault->recovery ? recovery_story(faulty) : story(faulty), met = faulty->met;
             char why[sizeof faulty->work.model.why];
             memcpy(why, faulty->work.model.why, sizeof why);
             const char *what = faulty->work.what;
@@ -219,6 +252,19 @@ static void the_disk_is_full_for_a_while(void **state)
     run("full", &(struct fault){.full = true}, 7, 1, 2);
 }
 
+static void a_recovery_fails(void **state)
+{
+    (void)state;
+    run("EIO in recovery", &(struct fault){.kinds = SIM_MUTATING, .error = EIO, .recovery = true}, 8, 4, 1);
+    run("EIO in recovery's reading", &(struct fault){.kinds = SIM_ALL & ~SIM_MUTATING, .error = EIO, .recovery = true},
+        12, 3, 1);
+    run("ENOSPC in recovery",
+        &(struct fault){
+            .kinds = 1U << SIM_WRITE | 1U << SIM_CREATE | 1U << SIM_RESERVE, .error = ENOSPC, .recovery = true},
+        15, 4, 1);
+    run("a full disk in recovery", &(struct fault){.full = true, .recovery = true}, 19, 4, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +275,7 @@ int main(void)
         cmocka_unit_test(a_sync_fails),
         cmocka_unit_test(syncs_fail_until_the_restart),
         cmocka_unit_test(the_disk_is_full_for_a_while),
+        cmocka_unit_test(a_recovery_fails),
     };
     return cmocka_run_group_tests_name("fault", tests, NULL, NULL);
 }
