@@ -136,15 +136,20 @@ int tlog_recover_replaced(struct tlog_recovering *s, const struct tlog_checkpoin
     return r > 0 ? st.inode != row->log_inode : r;
 }
 
-void tlog_recover_find_holes(struct tlog_recovering *s)
+int tlog_recover_find_holes(struct tlog_recovering *s)
 {
     for (unsigned i = 0; i + 1 < s->p->segment_count; i++) {
-        uint64_t end = s->p->segments[i].pos + tlog_recover_size_of(s, s->p->segments[i].pos, ".log");
+        struct tlog_io_stat st;
+        int r = tlog_recover_stat(s, s->p->segments[i].pos, ".log", &st);
+        uint64_t end = s->p->segments[i].pos + (r > 0 ? st.size_bytes : 0);
+        if (r < 0)
+            return r;
         if (end < s->p->segments[i + 1].pos && s->p->segments[i + 1].pos <= s->at.pos) {
             tlog_recover_note(s, "bytes are missing from", end, " on: a hole between segments");
             s->p->damaged = true;
         }
     }
+    return 0;
 }
 
 /* A power cut left segment i without an index, and nothing in it was known to be durable: bytes that no chain
@@ -177,7 +182,11 @@ int tlog_recover_locate(struct tlog_recovering *s, const struct tlog_checkpoint_
         return go_without(s, i);
     if (s->recover && s->recover->copied)
         i = s->p->segment_count - 1;
-    if (s->raw || !s->recover || !tlog_recover_has_file(s, s->p->segments[i].pos, ".log")) {
+    struct tlog_io_stat st;
+    r = tlog_recover_stat(s, s->p->segments[i].pos, ".log", &st);
+    if (r < 0)
+        return r;
+    if (s->raw || !s->recover || r == 0) {
         tlog_recover_note(s, "the index of segment", s->p->segments[i].pos, " is missing or damaged");
         s->p->damaged = true;
         s->at = (struct tlog_point){.pos = s->p->segments[i].pos};

@@ -242,7 +242,7 @@ static int repair(struct tlog_recovering *s, const struct tlog_checkpoint_row *r
     /* Pages of a failed writeback count as clean: after one, even this boot's cache must prove itself. */
     int r = empty ? tlog_recover_make_empty(s) : tlog_recover_locate(s, row, known && !failed);
     if (r == 0)
-        tlog_recover_find_holes(s);
+        r = tlog_recover_find_holes(s);
     if (r == 0 && !p->damaged && (!s->recover->same_boot || failed))
         r = tlog_recover_replay(s);
     if (r == 0 && row && s->at.pos < row->synced && !p->damaged) {

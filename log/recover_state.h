@@ -42,7 +42,7 @@ int tlog_recover_known_files(struct tlog_recovering *s, const struct tlog_checkp
 /* 1 when the checkpoint speaks of other files (somebody put a copy in their place), else 0; or -errno. */
 int tlog_recover_replaced(struct tlog_recovering *s, const struct tlog_checkpoint_row *row);
 /* Holes cannot be repaired here: they are told, and nothing is added behind them. */
-void tlog_recover_find_holes(struct tlog_recovering *s);
+int tlog_recover_find_holes(struct tlog_recovering *s);
 
 /* recover_index.c. Indexes the whole lines of segment i past `at` and before `limit`. */
 int tlog_recover_index_lines(struct tlog_recovering *s, unsigned i, uint64_t limit);
