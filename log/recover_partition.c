@@ -278,13 +278,16 @@ int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *
         r = drop_baseless(&s, row);
     if (r == 0)
         r = repair(&s, row);
+    struct tlog_scan first;
+    if (r == 0 && p->segment_count > 1) {
+        r = tlog_recover_open_scan(&s, 0, &first, NULL);
+        p->damaged = p->damaged || r == -EBADMSG || r == -ENOENT;
+        r = p->damaged ? 0 : r;
+    }
     if (r < 0) {
         tlog_error_set(error, "recovery: %s", r == -ENOTSUP ? "an index of a newer format" : strerror(-r));
         return r;
     }
-    struct tlog_scan first;
-    if (p->segment_count > 1 && tlog_recover_open_scan(&s, 0, &first, NULL) < 0)
-        p->damaged = true;
     settle(&s, row);
     return 0;
 }

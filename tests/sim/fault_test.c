@@ -1,6 +1,6 @@
 /* The disk refuses one operation, or is full for a while, and the store goes on: whatever was answered with an error
  * did not happen, everything else did, and a restart and a power cut find it so. For every operation of a workload. */
-#include "workload.h"
+#include "steps.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -160,6 +160,8 @@ static bool story(struct faulty *faulty)
         /* there is room again: nothing may be refused any more, and what waited is appended */
         simdisk_advance(work->disk, 6000000000);
         (void)tlog_store_upkeep(work->store);
+        if (!step_settle(work))
+            return false;
         work->faulty = work->model.faulty = false;
         if (!steps(work, STEPS_AFTER) || !work_check_live(work))
             return false;
@@ -211,51 +213,51 @@ static void run(const char *name, const struct fault *fault, uint64_t first, uns
 static void an_operation_fails(void **state)
 {
     (void)state;
-    run("EIO", &(struct fault){.kinds = SIM_MUTATING, .error = EIO}, 1, 1, 1);
+    run("EIO", &(struct fault){.kinds = SIM_MUTATING, .error = EIO}, 1001, 12, 1);
 }
 
 static void space_is_refused(void **state)
 {
     const unsigned kinds = SIM_MUTATING & ~(1U << SIM_SYNC | 1U << SIM_SYNC_DIR | 1U << SIM_UNLINK | 1U << SIM_RMDIR);
     (void)state;
-    run("ENOSPC", &(struct fault){.kinds = kinds, .error = ENOSPC}, 2, 1, 1);
+    run("ENOSPC", &(struct fault){.kinds = kinds, .error = ENOSPC}, 1101, 10, 1);
 }
 
 static void a_read_fails(void **state)
 {
     const unsigned kinds = 1U << SIM_READ | 1U << SIM_MAP | 1U << SIM_STAT | 1U << SIM_OPEN | 1U << SIM_LIST;
     (void)state;
-    run("EIO in reading", &(struct fault){.kinds = kinds, .error = EIO}, 3, 1, 2);
+    run("EIO in reading", &(struct fault){.kinds = kinds, .error = EIO}, 1201, 20, 1);
 }
 
 static void descriptors_run_out(void **state)
 {
     (void)state;
-    run("EMFILE", &(struct fault){.kinds = 1U << SIM_OPEN | 1U << SIM_CREATE, .error = EMFILE}, 4, 1, 1);
+    run("EMFILE", &(struct fault){.kinds = 1U << SIM_OPEN | 1U << SIM_CREATE, .error = EMFILE}, 1301, 20, 1);
 }
 
 static void a_sync_fails(void **state)
 {
     (void)state;
-    run("a sync", &(struct fault){.kinds = 1U << SIM_SYNC | 1U << SIM_SYNC_DIR, .error = EIO}, 5, 2, 1);
+    run("a sync", &(struct fault){.kinds = 1U << SIM_SYNC | 1U << SIM_SYNC_DIR, .error = EIO}, 1401, 20, 1);
 }
 
 static void syncs_fail_until_the_restart(void **state)
 {
     (void)state;
-    run("syncs", &(struct fault){.kinds = 1U << SIM_SYNC, .error = EIO, .forever = true}, 6, 2, 1);
+    run("syncs", &(struct fault){.kinds = 1U << SIM_SYNC, .error = EIO, .forever = true}, 1501, 20, 1);
 }
 
 static void the_disk_is_full_for_a_while(void **state)
 {
     (void)state;
-    run("full", &(struct fault){.full = true}, 7, 1, 2);
+    run("full", &(struct fault){.full = true}, 1601, 16, 1);
 }
 
 static void a_recovery_fails(void **state)
 {
     (void)state;
-    run("EIO in recovery", &(struct fault){.kinds = SIM_MUTATING, .error = EIO, .recovery = true}, 8, 4, 1);
+    run("EIO in recovery", &(struct fault){.kinds = SIM_MUTATING, .error = EIO, .recovery = true}, 1701, 20, 1);
     run("EIO in recovery's reading", &(struct fault){.kinds = SIM_ALL & ~SIM_MUTATING, .error = EIO, .recovery = true},
         12, 3, 1);
     run("ENOSPC in recovery",

@@ -406,7 +406,7 @@ bool step_sync_many(struct work *work)
     return fine;
 }
 
-static bool settle_all(struct work *work)
+bool step_settle(struct work *work)
 {
     for (size_t i = 0; i < MODEL_TOPICS; i++)
         for (size_t j = 0; j < MODEL_PARTITIONS; j++) {
@@ -425,7 +425,7 @@ bool step_upkeep(struct work *work)
         simdisk_jump(work->disk, (int64_t)sim_random_below(&work->random, 2000) * 1000000000 - INT64_C(1000000000000));
     (void)tlog_store_upkeep(work->store);
     step_returned(work);
-    return settle_all(work);
+    return step_settle(work);
 }
 
 bool step_store_sync(struct work *work)
@@ -442,7 +442,7 @@ bool step_store_sync(struct work *work)
         topic->may_vanish = topic->may_return = false;
         topic->old_name[0] = '\0';
     }
-    return settle_all(work);
+    return step_settle(work);
 }
 
 bool step_read(struct work *work)

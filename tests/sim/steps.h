@@ -16,6 +16,8 @@ bool step_read(struct work *work);
 bool step_topic_create(struct work *work);
 bool step_topic_change(struct work *work); /* configured, renamed, removed or given a partition */
 
+/* Learns which closed writers' lines have been appended since, and compares what every partition says of itself. */
+bool step_settle(struct work *work);
 /* A call is over: lets the crash points taken in it be judged, before the model learns what it answered. */
 void step_returned(struct work *work);
 /* An error that the disk's faults explain; otherwise the model complains. */
