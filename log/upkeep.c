@@ -237,11 +237,12 @@ static int64_t tend(struct tlog_store *store, bool all, int *result)
             link = &p->next_dirty;
         }
     }
-    if (flushed || pressed) {
+    /* A late checkpoint is tried again: until there is one of this boot, a kill counts as a power cut. */
+    if (flushed || pressed || store->checkpoint_late) {
         int r = finish(store, lsn, all || pressed);
         if (r < 0 && *result == 0)
             *result = r;
-        if (r < 0 && tlog_journal_pressed(&store->ground.journal))
+        if (store->checkpoint_late || (r < 0 && tlog_journal_pressed(&store->ground.journal)))
             sooner(&next_ns, retry_ns);
     }
     return next_ns;
