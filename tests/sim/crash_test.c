@@ -44,13 +44,13 @@ static struct unplug_result run(const char *name, const struct unplug_options *o
 static void appends_survive(void **state)
 {
     (void)state;
-    run("appends", &(struct unplug_options){.steps = 150, .cuts = 2, .more_percent = 3}, 1, 4);
+    run("appends", &(struct unplug_options){.steps = 150, .cuts = 2, .more_percent = 3}, 1, 20);
 }
 
 static void changes_of_topics_survive(void **state)
 {
     (void)state;
-    run("topics", &(struct unplug_options){.steps = 120, .cuts = 2, .more_percent = 3, .topics = true}, 101, 3);
+    run("topics", &(struct unplug_options){.steps = 120, .cuts = 2, .more_percent = 3, .topics = true}, 101, 16);
 }
 
 static void large_appends_survive(void **state)
@@ -68,7 +68,7 @@ static void recoveries_survive(void **state)
         run("nested",
             &(struct unplug_options){
                 .steps = 100, .cuts = 1, .point_percent = 8, .nested_percent = 60, .more_percent = 5, .topics = true},
-            301, 3);
+            301, 14);
     assert_true(sum.nested > 100 || getenv("TOPICFS_SIM_SEED"));
 }
 
@@ -78,14 +78,14 @@ static void many_crashes_in_one_life(void **state)
     run("lives",
         &(struct unplug_options){
             .steps = 200, .cuts = 1, .point_percent = 25, .crash_percent = 8, .more_percent = 3, .topics = true},
-        401, 6);
+        401, 30);
 }
 
 static void copies_are_stores(void **state)
 {
     (void)state;
     struct unplug_result sum =
-        run("copies", &(struct unplug_options){.steps = 300, .cuts = 1, .point_percent = 8, .copies = true}, 501, 6);
+        run("copies", &(struct unplug_options){.steps = 300, .cuts = 1, .point_percent = 8, .copies = true}, 501, 20);
     assert_true(sum.copies > 10 || getenv("TOPICFS_SIM_SEED"));
 }
 
