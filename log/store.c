@@ -99,10 +99,13 @@ static int read_id(struct tlog_store *store, bool *copied, struct tlog_error *er
     uint64_t inode = 0;
     snprintf(path, sizeof path, "%s/id", store->ground.path);
     int r = tlog_file_read(store->ground.io, path, &text, NULL);
-    if (r == 0)
-        r = store->ground.io->stat_path(store->ground.io, path, &st);
     if (r < 0)
         return r;
+    r = store->ground.io->stat_path(store->ground.io, path, &st);
+    if (r < 0) {
+        free(text);
+        return r;
+    }
     r = parse_id(text, store->id);
     const char *line = strchr(text, '\n');
     if (r == 0 && (!line || sscanf(line, "\ninode=%" SCNu64 "\nfilesystem=%*s\nmachine=%63s", &inode, machine) < 1))
