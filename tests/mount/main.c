@@ -45,7 +45,9 @@ int check_main(int argc, char **argv)
     }
     if (length != (size_t)stat.st_size)
         errx(1, "%s: %zu bytes were read, the size is %lld", argv[optind], length, (long long)stat.st_size);
-    return check_log(data, length, ack_map(acks, false)) ? 0 : 1;
+    bool good = check_log(data, length, ack_map(acks, false));
+    free(data);
+    return good ? 0 : 1;
 }
 
 int main(int argc, char **argv)
