@@ -75,9 +75,10 @@ class Journal:
             self.read_file(path.read_bytes(), first)
 
     def read_file(self, data, first):
-        magic, version, self.store_id, generation, number, check = struct.unpack("<4sI16sQQQ", data[:48])
+        magic, version, store_id, generation, number, check = struct.unpack("<4sI16sQQQ", data[:48])
         if generation == 0 or magic != b"TLJN":
-            return
+            return  # a spare one
+        self.store_id = store_id
         assert version == 1 and check == digest(data[:40])
         foff = 4096
         while foff + 48 <= len(data):
