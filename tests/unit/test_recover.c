@@ -299,6 +299,15 @@ static void test_a_flipped_byte_past_what_was_synced(void **state)
     unit_assert_text(p, expected);
     free(expected);
     unit_lines(p, 123, 10, 100);
+    unit_power_cut(u, 4);
+    size_t bytes; /* what was cut was made durable before it was cut */
+    char *cut = unit_file(u, DIR "00000000000000012300.cut", &bytes), *was = unit_lines_text(123, 41, 100);
+    was[700] ^= 0x10;
+    assert_int_equal(bytes, 4100);
+    assert_memory_equal(cut, was, 4100);
+    free(cut);
+    free(was);
+    unit_open(u);
     unit_close(u);
     assert_string_equal(unit_verify(u), "");
 }
