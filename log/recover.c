@@ -256,6 +256,8 @@ static int without_conf(struct tlog_store *store, const char *name, struct tlog_
         tlog_error_set(error, "topic %s: topic.conf is missing, and there are records", name);
         return -EBADMSG;
     }
+    if (store->ground.options.read_only)
+        return 0;
     tlog_ground_note(&store->ground, "%s: the topic had not been made to the end, it is removed", name);
     tlog_tree_remove(store->ground.io, dir);
     return 0;
@@ -268,7 +270,7 @@ static int recover_topic(struct tlog_recover *recover, const char *name, struct 
     struct tlog_store *store = recover->store;
     struct listing listing = {.store = store};
     int r = tlog_topic_load(&store->ground, name, &topic, error);
-    if (r == -ENOENT && !store->ground.options.read_only)
+    if (r == -ENOENT)
         return without_conf(store, name, error);
     if (r < 0)
         return r;

@@ -304,7 +304,7 @@ int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, 
         r = tlog_segment_add(p, 0, 0);
     if (r == 0 && tlog_recover_has_file(&s, tlog_active(p)->pos, ".idx"))
         r = tlog_recover_trust(&s);
-    if (r == -EBADMSG)
+    if (r == -EBADMSG || r == -ENOENT)
         r = tlog_recover_locate(&s, NULL, false);
     struct tlog_scan first;
     if (r == 0 && tlog_recover_has_file(&s, p->segments[0].pos, ".idx"))

@@ -144,6 +144,20 @@ static int scan_segment(struct verify *v, const struct segment *segment, struct 
     }
 }
 
+/* Whether the making of the last segment was cut short: no bytes, no header. Recovery makes it anew. */
+static bool unmade(const struct verify *v, const struct segment *segment, int log, int idx)
+{
+    struct tlog_io_stat st;
+    uint8_t bytes[TLOG_INDEX_HEADER_BYTES];
+    struct tlog_index_header header;
+    if (!segment->last || (log < 0 && log != -ENOENT) || (idx < 0 && idx != -ENOENT))
+        return false;
+    if (log >= 0 && (v->io->stat(v->io, log, &st) < 0 || st.size_bytes > 0))
+        return false;
+    return log < 0 || idx < 0 || v->io->pread(v->io, idx, bytes, sizeof bytes, 0) < (ssize_t)sizeof bytes ||
+           tlog_index_header_decode(&header, bytes) == -EBADMSG;
+}
+
 static int verify_segment(struct verify *v, const struct segment *segment, struct tlog_point *at)
 {
     char name[512], path[TLOG_NAME_BYTES];
@@ -156,7 +170,9 @@ static int verify_segment(struct verify *v, const struct segment *segment, struc
     int idx = v->io->open(v->io, path, TLOG_IO_READ);
     int r = 0;
     v->out->segments++;
-    if (log == -ENOENT || idx == -ENOENT) {
+    if (unmade(v, segment, log, idx)) {
+        v->out->segments--;
+    } else if (log == -ENOENT || idx == -ENOENT) {
         damage(v, "%s.%s: missing", name, log == -ENOENT ? "log" : "idx");
     } else if (log < 0 || idx < 0) {
         r = log < 0 ? log : idx;
