@@ -179,6 +179,32 @@ static bool verify(struct unplug *unplug, struct simdisk *disk)
     return fine;
 }
 
+/* What a crash left is looked at without being changed: as a store that is only read, and by verify, to which what a
+ * kill leaves is no damage. */
+static bool look_on(struct unplug *unplug, struct simdisk *disk, enum model_crash worst)
+{
+    struct model *model = &unplug->work.model;
+    const struct tlog_options options = {.io = simdisk_io(disk), .read_only = true, .no_upkeep = true};
+    struct tlog_store *store;
+    struct tlog_error text = {""};
+    struct tlog_verify verified;
+    uint64_t before = simdisk_count(disk, SIM_MUTATING);
+    int error = tlog_store_open(&store, "/store", &options, &text);
+    if (error && unplug->work.step)
+        return model_fail(model, "opening it to be read gave %d %s", error, text.text);
+    if (!error)
+        error = tlog_store_close(store, &text);
+    if (error && unplug->work.step)
+        return model_fail(model, "closing what was only read gave %d %s", error, text.text);
+    if (worst == MODEL_KILL && unplug->work.step)
+        error = tlog_verify_with(&options, "/store", NULL, damage, NULL, model, &verified, &text);
+    if (error && unplug->work.step)
+        return model_fail(model, "verify gave %d %s", error, text.text);
+    if (simdisk_count(disk, SIM_MUTATING) != before)
+        return model_fail(model, "looking on changed the disk");
+    return !*model->why;
+}
+
 /* The store is closed in order, verified, opened, and still the same; then it is written to, unplugged, and what
  * was synced is there. */
 static bool go_on(struct unplug *unplug, struct simdisk **disk, struct tlog_store *store, enum model_crash crash,
@@ -272,13 +298,14 @@ static bool judge(struct unplug *unplug, const struct point *point, enum model_c
         simdisk_kill(disk, seed);
     else
         simdisk_power_cut(disk, seed);
+    bool fine = !sim_random_chance(&unplug->random, unplug->options->more_percent) || look_on(unplug, disk, worst);
     if (nested)
         simdisk_hook(disk, points_hook, &inner);
     struct simdisk *before = getenv("TOPICFS_SIM_NOTES") ? simdisk_clone(disk) : NULL;
     int error = work_open(disk, work, &store, &text);
     simdisk_hook(disk, NULL, NULL);
     unplug->result->recoveries++;
-    bool fine = !error || model_fail(&work->model, "the store cannot be opened: %d %s", error, text.text);
+    fine = fine && (!error || model_fail(&work->model, "the store cannot be opened: %d %s", error, text.text));
     fine = fine && model_check(&work->model, &work->flight, store, worst, false);
     fine = fine && judge_nested(unplug, &inner, worst, seed);
     if (fine && sim_random_chance(&unplug->random, unplug->options->more_percent))
