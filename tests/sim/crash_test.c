@@ -59,7 +59,7 @@ static void large_appends_survive(void **state)
     (void)state;
     run("large",
         &(struct unplug_options){.steps = 100, .cuts = 1, .point_percent = 30, .more_percent = 3, .large = true}, 201,
-        2);
+        8);
 }
 
 static void recoveries_survive(void **state)
