@@ -199,7 +199,7 @@ int tfs_node_find_topic(struct tfs *fs, const char *name, struct tfs_node **out)
     return node != NULL ? 0 : -ENOMEM;
 }
 
-/* A node for the partition: the one it has when `shared` and its base still stands, else a new one. */
+/* A node for the partition: the one it has while its base stands, else a new one. */
 static struct tfs_node *partition_node(struct tfs *fs, struct tlog_topic *topic, struct tlog_partition *partition,
                                        enum tfs_kind kind, uint64_t ino)
 {

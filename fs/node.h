@@ -3,7 +3,7 @@
  *
  * A partition's name gives one node as long as its base stands still; when the head has been trimmed or the
  * partition made anew, the next lookup gives another node under the same st_ino. What all nodes of one partition
- * share (locks, open files, the expected release) is its struct tfs_part. `0@append` gives a new node each lookup.
+ * share (locks, who polls, an expected release) is its struct tfs_part. `0@append` gives a new node each lookup.
  *
  * Any thread. Functions that find a node give a reference: it becomes a lookup of the kernel's, or is given back. */
 #ifndef TFS_NODE_H

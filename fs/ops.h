@@ -1,6 +1,5 @@
 /* The FUSE operations, by the file that holds them. Each fetches its node, calls the log library, and answers its
- * request exactly once on every path. Errors are those of DESIGN 1.1; what each name and call means to people stands in
- * topicfs(1). */
+ * request exactly once on every path. What each call does to people, with its errors, stands in topicfs(1). */
 #ifndef TFS_OPS_H
 #define TFS_OPS_H
 
