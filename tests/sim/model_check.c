@@ -49,8 +49,10 @@ static int entry_check(void *arg, const struct tlog_entry *entry)
     bool fine = true;
     if (getenv("TOPICFS_SIM_NOTES"))
         fprintf(stderr,
-                "    %s: entry pos %" PRIu64 " seq %" PRIu64 " length %u records %u flags %u chain %" PRIu64 "\n", name,
-                entry->pos, entry->seq, entry->length_bytes, entry->records, entry->flags, entry->chain);
+                "    %s: entry pos %" PRIu64 " seq %" PRIu64 " length %u records %u flags %u time %" PRId64
+                " chain %" PRIu64 "\n",
+                name, entry->pos, entry->seq, entry->length_bytes, entry->records, entry->flags, entry->time_ns,
+                entry->chain);
     if (!found->any && (entry->pos || entry->seq))
         fine = model_fail(found->model, "%s: the first entry is at pos %" PRIu64 " seq %" PRIu64, name, entry->pos,
                           entry->seq);
