@@ -25,7 +25,7 @@ static int replay_entry(struct tlog_recovering *s, const struct tlog_entry *entr
 {
     struct tlog_handle *handle;
     uint8_t bytes[TLOG_ENTRY_BYTES];
-    if (entry->pos + entry->length_bytes <= s->at.pos && entry->length_bytes > 0)
+    if (entry->pos + entry->length_bytes <= s->at.pos && (entry->length_bytes > 0 || entry->chain == s->at.chain))
         return 0;
     if (!tlog_entry_follows(entry, s->at.pos, s->at.seq, s->at.time_ns) ||
         tlog_entry_chain(entry, tlog_hash(data, entry->length_bytes, s->at.chain)) != entry->chain)

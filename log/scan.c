@@ -77,13 +77,15 @@ static void stand_after(struct tlog_scan *scan, const struct tlog_entry *entry)
 int tlog_scan_seek(struct tlog_scan *scan, uint64_t pos)
 {
     uint64_t low = 0, high = tlog_scan_entries(scan);
-    while (low < high) { /* the number of entries that end at or before pos */
+    /* The number of entries that end at or before pos. One without records at pos itself is not among them: it may be
+     * newer than pos, or what a power cut left of an entry, and is for the scan to judge. */
+    while (low < high) {
         uint64_t middle = low + (high - low) / 2;
         struct tlog_entry entry;
         int r = tlog_scan_entry(scan, middle, &entry);
         if (r < 0)
             return r;
-        if (entry.pos + entry.length_bytes <= pos)
+        if (entry.pos + entry.length_bytes <= pos && !(entry.length_bytes == 0 && entry.pos == pos))
             low = middle + 1;
         else
             high = middle;
