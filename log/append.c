@@ -87,12 +87,7 @@ static void entry_closed(struct tlog_partition *p)
 {
     const struct tlog_entry *entry = &p->open->entry;
     p->idx_bytes += TLOG_ENTRY_BYTES;
-    p->closed = (struct tlog_point){entry->pos + entry->length_bytes,
-                                    entry->seq + entry->records,
-                                    entry->chain,
-                                    entry->time_ns,
-                                    entry->epoch,
-                                    entry->leader};
+    p->closed = tlog_point_after(entry);
     p->open->entry.length_bytes = 0;
 }
 
@@ -151,12 +146,15 @@ static bool roll_due(struct tlog_partition *p, uint64_t bytes, int64_t now_ns)
 
 /* ---- space for unfinished lines ---- */
 
+enum { LEAST_STEP = 64 << 10, MOST_STEP = 4 << 20 };
+
 static int reserve_file(struct tlog_partition *p, int fd, uint64_t from, uint64_t needed, uint64_t *reserved)
 {
-    enum { STEP = 64 << 10 };
     if (needed <= *reserved)
         return 0;
-    uint64_t to = (needed + STEP - 1) / STEP * STEP;
+    /* In steps of a sixteenth of what is there: seldom for the busy, little for the small. */
+    uint64_t step = from / 16 < LEAST_STEP ? LEAST_STEP : from / 16 > MOST_STEP ? MOST_STEP : from / 16;
+    uint64_t to = needed + step;
     if (from < *reserved)
         from = *reserved;
     int r = p->ground->io->reserve(p->ground->io, fd, from, to - from);

@@ -29,40 +29,59 @@ static int map_handle(struct tlog_partition *p, struct tlog_handle *handle, uint
     return 0;
 }
 
+/* A place in a segment's files, with a reference to them. */
+struct place {
+    struct tlog_handle *handle; /* NULL: pos is the end */
+    uint64_t foff;
+    uint64_t have;          /* bytes from there to the end of the segment or the log */
+    uint64_t segment_bytes; /* up to the same */
+};
+
+/* With the lock. -ESTALE below the start. */
+static int find_place(struct tlog_partition *p, uint64_t pos, struct place *out)
+{
+    *out = (struct place){0};
+    if (pos < p->segments[0].pos)
+        return -ESTALE;
+    if (pos >= p->end)
+        return 0;
+    unsigned i = tlog_segment_find(p, pos);
+    uint64_t end = i + 1 < p->segment_count ? p->segments[i + 1].pos : p->end;
+    int r = tlog_segment_open(p, i, &out->handle);
+    if (r < 0)
+        return r;
+    tlog_handle_ref(out->handle);
+    out->foff = pos - p->segments[i].pos;
+    out->have = end - pos;
+    out->segment_bytes = end - p->segments[i].pos;
+    return 0;
+}
+
 int tlog_partition_view(struct tlog_partition *partition, uint64_t pos, size_t length, bool sequential,
                         struct tlog_view *out)
 {
     struct tlog_partition *p = partition;
-    struct tlog_handle *handle;
+    struct place at;
     *out = (struct tlog_view){0};
     pthread_mutex_lock(&p->lock);
-    uint64_t end = p->end;
-    int r = pos < p->segments[0].pos ? -ESTALE : 0;
-    if (r < 0 || pos >= end) {
-        pthread_mutex_unlock(&p->lock);
+    int r = find_place(p, pos, &at);
+    if (r == 0 && at.handle)
+        r = map_handle(p, at.handle, at.segment_bytes);
+    pthread_mutex_unlock(&p->lock);
+    if (r == 0 && at.handle && at.foff >= at.handle->map_bytes)
+        r = -ENOMEM; /* segment.bytes was raised since: copy instead */
+    if (r < 0 || !at.handle) {
+        if (at.handle)
+            tlog_handle_unref(at.handle);
         return r;
     }
-    unsigned i = tlog_segment_find(p, pos);
-    if (i + 1 < p->segment_count)
-        end = p->segments[i + 1].pos;
-    uint64_t foff = pos - p->segments[i].pos, have = end - pos;
-    r = tlog_segment_open(p, i, &handle);
-    if (r == 0)
-        r = map_handle(p, handle, end - p->segments[i].pos);
-    if (r == 0 && foff + 1 > handle->map_bytes)
-        r = -ENOMEM; /* segment.bytes was raised since: copy instead */
-    if (r == 0) {
-        if (have > handle->map_bytes - foff)
-            have = handle->map_bytes - foff;
-        tlog_handle_ref(handle);
-        out->data = handle->map + foff;
-        out->length = have < length ? have : length;
-        out->hold = handle;
-    }
-    pthread_mutex_unlock(&p->lock);
-    if (r == 0 && sequential && foff / (READ_AHEAD_BYTES / 2) != (foff + out->length) / (READ_AHEAD_BYTES / 2))
-        p->ground->io->readahead(p->ground->io, handle->log_fd, foff + out->length, READ_AHEAD_BYTES);
-    return r;
+    uint64_t mapped = at.handle->map_bytes - at.foff, have = at.have < mapped ? at.have : mapped;
+    out->data = at.handle->map + at.foff;
+    out->length = have < length ? have : length;
+    out->hold = at.handle;
+    if (sequential && at.foff / (READ_AHEAD_BYTES / 2) != (at.foff + out->length) / (READ_AHEAD_BYTES / 2))
+        p->ground->io->readahead(p->ground->io, at.handle->log_fd, at.foff + out->length, READ_AHEAD_BYTES);
+    return 0;
 }
 
 void tlog_view_release(struct tlog_view *view)
@@ -75,29 +94,17 @@ void tlog_view_release(struct tlog_view *view)
 /* Copies from one segment; *copied is 0 only at the end. */
 static int read_some(struct tlog_partition *p, uint64_t pos, uint8_t *to, size_t length, size_t *copied)
 {
-    struct tlog_handle *handle;
+    struct place at;
     *copied = 0;
     pthread_mutex_lock(&p->lock);
-    uint64_t end = p->end;
-    int r = pos < p->segments[0].pos ? -ESTALE : 0;
-    if (r < 0 || pos >= end) {
-        pthread_mutex_unlock(&p->lock);
-        return r;
-    }
-    unsigned i = tlog_segment_find(p, pos);
-    if (i + 1 < p->segment_count)
-        end = p->segments[i + 1].pos;
-    uint64_t foff = pos - p->segments[i].pos;
-    if (length > end - pos)
-        length = end - pos;
-    r = tlog_segment_open(p, i, &handle);
-    if (r == 0)
-        tlog_handle_ref(handle);
+    int r = find_place(p, pos, &at);
     pthread_mutex_unlock(&p->lock);
-    if (r < 0)
+    if (r < 0 || !at.handle)
         return r;
-    ssize_t n = p->ground->io->pread(p->ground->io, handle->log_fd, to, length, foff);
-    tlog_handle_unref(handle);
+    if (length > at.have)
+        length = at.have;
+    ssize_t n = p->ground->io->pread(p->ground->io, at.handle->log_fd, to, length, at.foff);
+    tlog_handle_unref(at.handle);
     if (n < 0)
         return (int)n;
     if ((size_t)n < length) /* the file is shorter than the index says */

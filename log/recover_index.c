@@ -36,12 +36,7 @@ static int add_entry(struct tlog_recovering *s, unsigned i, struct tlog_entry *e
     if (r < 0)
         return r;
     s->idx_bytes += TLOG_ENTRY_BYTES;
-    s->at = (struct tlog_point){entry->pos + entry->length_bytes,
-                                entry->seq + entry->records,
-                                entry->chain,
-                                entry->time_ns,
-                                entry->epoch,
-                                entry->leader};
+    s->at = tlog_point_after(entry);
     return 0;
 }
 

@@ -47,12 +47,7 @@ static int replay_entry(struct tlog_recovering *s, const struct tlog_entry *entr
     if (r < 0)
         return r;
     s->idx_bytes += TLOG_ENTRY_BYTES;
-    s->at = (struct tlog_point){entry->pos + entry->length_bytes,
-                                entry->seq + entry->records,
-                                entry->chain,
-                                entry->time_ns,
-                                entry->epoch,
-                                entry->leader};
+    s->at = tlog_point_after(entry);
     s->p->ground->recovery.replayed_bytes += entry->length_bytes;
     s->changed = true;
     return 0;

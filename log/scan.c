@@ -64,14 +64,7 @@ int tlog_scan_entry(const struct tlog_scan *scan, uint64_t number, struct tlog_e
 
 static void stand_after(struct tlog_scan *scan, const struct tlog_entry *entry)
 {
-    scan->at = (struct tlog_point){
-        .pos = entry->pos + entry->length_bytes,
-        .seq = entry->seq + entry->records,
-        .chain = entry->chain,
-        .time_ns = entry->time_ns,
-        .epoch = entry->epoch,
-        .leader = entry->leader,
-    };
+    scan->at = tlog_point_after(entry);
 }
 
 int tlog_scan_seek(struct tlog_scan *scan, uint64_t pos)

@@ -13,6 +13,19 @@ struct tlog_point {
     uint32_t epoch, leader;
 };
 
+/* Where a log stands after an entry. */
+static inline struct tlog_point tlog_point_after(const struct tlog_entry *entry)
+{
+    return (struct tlog_point){
+        .pos = entry->pos + entry->length_bytes,
+        .seq = entry->seq + entry->records,
+        .chain = entry->chain,
+        .time_ns = entry->time_ns,
+        .epoch = entry->epoch,
+        .leader = entry->leader,
+    };
+}
+
 struct tlog_scan {
     const struct tlog_io *io;
     int log_fd, idx_fd;

@@ -89,12 +89,7 @@ static bool skip_entry(struct tlog_scan *scan)
         !tlog_entry_follows(&entry, scan->at.pos, scan->at.seq, scan->at.time_ns) ||
         entry.pos - scan->segment_pos + entry.length_bytes > scan->log_bytes)
         return false;
-    scan->at = (struct tlog_point){entry.pos + entry.length_bytes,
-                                   entry.seq + entry.records,
-                                   entry.chain,
-                                   entry.time_ns,
-                                   entry.epoch,
-                                   entry.leader};
+    scan->at = tlog_point_after(&entry);
     scan->idx_foff += TLOG_ENTRY_BYTES;
     return true;
 }
