@@ -372,7 +372,9 @@ int tlog_store_recover(struct tlog_store *store, bool copied, struct tlog_error 
         r = end_rests(&recover, error);
     /* After another boot everything is made durable anew; then the old journal is not needed. */
     if (r == 0 && !store->ground.options.read_only && !recover.same_boot) {
+        store->recovering = true;
         r = tlog_upkeep_flush_all(store);
+        store->recovering = false;
         if (r < 0)
             tlog_error_set(error, "syncing what was recovered: %s", strerror(-r));
     }

@@ -23,6 +23,7 @@ struct tlog_store {
     pthread_mutex_t round_lock;    /* one round of upkeep at a time; taken before all others; guards these */
     struct tlog_partition *tended; /* what upkeep looks after */
     bool checkpoint_late;          /* the last one found no space */
+    bool recovering;               /* the first flush of a start is under way */
 };
 
 /* The store of a topic or partition. */

@@ -238,7 +238,9 @@ static int64_t tend(struct tlog_store *store, bool all, int *result)
         }
     }
     /* A late checkpoint is tried again: until there is one of this boot, a kill counts as a power cut. */
-    if (flushed || pressed || store->checkpoint_late) {
+    if (store->recovering && *result < 0) {
+        /* The checkpoint stays as it is: past its `synced` the next start looks for lines that ended rests here. */
+    } else if (flushed || pressed || store->checkpoint_late) {
         int r = finish(store, lsn, all || pressed);
         if (r < 0 && *result == 0)
             *result = r;
