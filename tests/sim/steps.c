@@ -439,7 +439,8 @@ bool step_store_sync(struct work *work)
         for (size_t j = 0; j < MODEL_PARTITIONS; j++)
             if (topic->partitions[j].handle)
                 model_partition_synced(&topic->partitions[j]);
-        topic->may_vanish = topic->may_return = false;
+        topic->may_vanish = false;
+        topic->may_return = topic->may_return && work->faulty; /* the sync of its removal may have been refused */
         topic->old_name[0] = '\0';
     }
     return step_settle(work);
