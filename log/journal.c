@@ -72,7 +72,12 @@ static int forget_file(struct tlog_journal *journal, struct tlog_journal_file *f
 {
     file->generation = 0;
     int r = tlog_journal_write_header(journal, file);
-    return r < 0 ? r : journal->io->sync(journal->io, file->fd);
+    if (r < 0)
+        return r;
+    r = journal->io->sync(journal->io, file->fd);
+    if (r < 0 && journal->on_failure) /* the next start must not believe that it is forgotten */
+        journal->on_failure(journal->arg);
+    return r;
 }
 
 int tlog_journal_replay(struct tlog_journal *journal, uint64_t from,
