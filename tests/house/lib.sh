@@ -16,7 +16,11 @@ clean_up() {
     findmnt -rn -o TARGET | grep -F "$HOME/" | while IFS= read -r mountpoint; do
         fusermount3 -u "$mountpoint" 2>/dev/null || fusermount3 -uz "$mountpoint"
     done
-    rm -rf "$HOME"
+    # A daemon writes its checkpoint after the unmount has returned.
+    local deadline=$((SECONDS + 20))
+    until rm -rf "$HOME" 2>/dev/null || ((SECONDS > deadline)); do
+        sleep 0.1
+    done
 }
 trap clean_up EXIT
 
