@@ -39,6 +39,13 @@ void tlog_table_rename(struct tlog_store *store, struct tlog_topic *topic, const
 bool tlog_table_has(struct tlog_store *store, const char *name);
 /* Marks all its partitions as gone: the topic could not be made. */
 void tlog_topic_forget(struct tlog_topic *topic);
+/* store_id.c. Finds the directory or makes it, takes the lock, and knows the id. 1: it is a copy (*copied) or was
+ * moved, and the id wants writing anew. */
+int tlog_store_enter(struct tlog_store *store, bool *copied, struct tlog_error *error);
+/* Writes the id, and where the store is now. */
+int tlog_store_write_id(struct tlog_store *store);
+void tlog_store_id_text(const uint8_t id[16], char to[37]);
+
 /* The journal's sync failed: the store is read-only, marked so on disk. */
 void tlog_store_fail(struct tlog_store *store);
 
