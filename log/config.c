@@ -33,6 +33,9 @@ static const char *const booleans[] = {"false", "true", NULL};
 static const char *const formats[] = {[TLOG_FORMAT_LINES] = "lines", [TLOG_FORMAT_RAW] = "raw", NULL};
 static const char *const truncates[] = {[TLOG_TRUNCATE_APPEND] = "append", [TLOG_TRUNCATE_REFUSE] = "refuse", NULL};
 
+static const char *const cleanups[] = {"delete", NULL};
+static const char *const compressions[] = {[TLOG_COMPRESSION_ZSTD] = "zstd", [TLOG_COMPRESSION_NONE] = "none", NULL};
+
 static const struct key keys[TLOG_KEYS] = {
     [TLOG_PARTITIONS] = {"partitions", COUNT, false, 1, 100000, 1, NULL},
     [TLOG_PARTITIONS_MAX] = {"partitions.max", COUNT, false, 1, 100000, 1024, NULL},
@@ -45,6 +48,16 @@ static const struct key keys[TLOG_KEYS] = {
     [TLOG_QUOTA_BYTES] = {"quota.bytes", SIZE, true, 0, INT64_MAX, -1, NULL},
     [TLOG_OPEN_TRUNCATE] = {"open.truncate", CHOICE, false, 0, 0, TLOG_TRUNCATE_APPEND, truncates},
     [TLOG_DELETE_ENABLE] = {"delete.enable", CHOICE, false, 0, 0, 0, booleans},
+    [TLOG_RETENTION_MS] = {"retention.ms", TIME, true, SECOND, MAX_MS, -1, NULL},
+    [TLOG_RETENTION_BYTES] = {"retention.bytes", SIZE, true, 0, INT64_MAX, -1, NULL},
+    [TLOG_CLEANUP_POLICY] = {"cleanup.policy", CHOICE, false, 0, 0, 0, cleanups},
+    [TLOG_COMPRESSION_TYPE] = {"compression.type", CHOICE, false, 0, 0, TLOG_COMPRESSION_ZSTD, compressions},
+    [TLOG_COMPRESSION_LEVEL] = {"compression.level", COUNT, false, 1, 19, 1, NULL},
+    [TLOG_SEAL_LINGER_MS] = {"seal.linger.ms", TIME, false, 0, MAX_MS, HOUR, NULL},
+    [TLOG_PIN_BYTES] = {"pin.bytes", SIZE, false, 0, INT64_MAX, GIB, NULL},
+    [TLOG_PIN_MS] = {"pin.ms", TIME, false, 0, MAX_MS, HOUR, NULL},
+    [TLOG_TRASH_MS] = {"trash.retention.ms", TIME, true, 0, MAX_MS, DAY, NULL},
+    [TLOG_QUOTA_RATE] = {"quota.bytes.per.second", SIZE, true, 1, INT64_MAX, -1, NULL},
 };
 
 struct unit {

@@ -48,10 +48,21 @@ enum tlog_key {
     TLOG_QUOTA_BYTES,       /* quota.bytes of each partition: 0.. or -1; -1 */
     TLOG_OPEN_TRUNCATE,     /* open.truncate: append, refuse; append */
     TLOG_DELETE_ENABLE,     /* delete.enable: false, true; false */
+    TLOG_RETENTION_MS,      /* retention.ms: 1 s.. or -1; -1 */
+    TLOG_RETENTION_BYTES,   /* retention.bytes of each partition's log: 0.. or -1; -1 */
+    TLOG_CLEANUP_POLICY,    /* cleanup.policy: delete; delete */
+    TLOG_COMPRESSION_TYPE,  /* compression.type: zstd, none; zstd */
+    TLOG_COMPRESSION_LEVEL, /* compression.level: 1..19; 1 */
+    TLOG_SEAL_LINGER_MS,    /* seal.linger.ms: 0..; 1 h */
+    TLOG_PIN_BYTES,         /* pin.bytes of each partition: 0..; 1 GiB */
+    TLOG_PIN_MS,            /* pin.ms: 0..; 1 h */
+    TLOG_TRASH_MS,          /* trash.retention.ms: 0.. or -1; 1 d */
+    TLOG_QUOTA_RATE,        /* quota.bytes.per.second of each partition: 1.. or -1; -1 */
     TLOG_KEYS,
 };
 enum { TLOG_FORMAT_LINES, TLOG_FORMAT_RAW };
 enum { TLOG_TRUNCATE_APPEND, TLOG_TRUNCATE_REFUSE };
+enum { TLOG_COMPRESSION_ZSTD, TLOG_COMPRESSION_NONE };
 
 /* The name of a key, a static string; NULL past the last. */
 const char *tlog_key_name(enum tlog_key key);
@@ -106,6 +117,10 @@ void tlog_store_recovery(struct tlog_store *store, struct tlog_recovery *out);
 /* One round of background work that is due: closing entries, syncing files, reusing journal space, rolling by
  * age, the checkpoint. Returns the nanoseconds until there is more to do, -1 when nothing is pending. */
 int64_t tlog_store_upkeep(struct tlog_store *store);
+/* One round of the slow background work that is due: sealing full segments, removing raw files that have lingered,
+ * retention, dropping trimmed segments that nobody pins any more, emptying the trash. Returns as
+ * tlog_store_upkeep. With `no_upkeep` the caller calls it. */
+int64_t tlog_store_maintain(struct tlog_store *store);
 /* Makes everything appended so far durable, syncs all files and writes the checkpoint. */
 int tlog_store_sync(struct tlog_store *store);
 
@@ -214,8 +229,10 @@ struct tlog_bounds {
     int64_t ctime_ns; /* the last append or attribute change */
     uint64_t chain;   /* at the end of the last closed entry */
     uint32_t epoch, leader;
-    bool failed;  /* an fsync failed: read-only until a restart */
-    bool damaged; /* recovery found what it does not guess about: read-only */
+    uint64_t segments;     /* from the start on */
+    uint64_t sealed_bytes; /* of the log that are in sealed segments */
+    bool failed;           /* an fsync failed: read-only until a restart */
+    bool damaged;          /* recovery found what it does not guess about: read-only */
     bool deleted;
 };
 void tlog_partition_bounds(struct tlog_partition *partition, struct tlog_bounds *out);
@@ -285,6 +302,95 @@ void tlog_view_release(struct tlog_view *view);
  * start, -EIO. */
 ssize_t tlog_partition_read(struct tlog_partition *partition, uint64_t pos, void *to, size_t length);
 
+/* ---- trimming the head ------------------------------------------------------------------------------ */
+
+/* Raises the start to `pos` or, where that is inside a segment, to the segment's first byte: whole segments go
+ * (Kafka's delete-records). `pos` at the end rolls first, so that everything goes. The new start is durable before
+ * any file is removed. *start gets the new start; may be NULL. -EINVAL past the end; -EROFS, -ESTALE, -ENOSPC. */
+int tlog_partition_trim(struct tlog_partition *partition, uint64_t pos, uint64_t *start);
+
+/* A pin keeps what lies from its pos on readable after it was trimmed, within the partition's pin.bytes and
+ * pin.ms; then reads there are -ESTALE. Reads below the start and above a pin's pos need no more than the pin. */
+struct tlog_pin {
+    struct tlog_partition *partition; /* a reference */
+    uint64_t pos;
+    struct tlog_pin *next, **link; /* the library's */
+};
+/* Pins from `pos` on. -ESTALE when that has been trimmed already. */
+int tlog_partition_pin(struct tlog_partition *partition, uint64_t pos, struct tlog_pin *pin);
+/* Gives a pin back; a pin that is all zero is none. */
+void tlog_pin_release(struct tlog_pin *pin);
+
+/* Where partitions are cut by one instant. */
+struct tlog_cut {
+    struct tlog_topic *topic; /* a reference */
+    struct tlog_pin pin;      /* at the start */
+    uint64_t start, end;      /* whole records, and no unfinished line */
+    int64_t mtime_ns;         /* of the last record before the cut, or of the partition */
+};
+/* Cuts every partition at one instant: now (time_ns 0: no append is between any two of the ends), or before the
+ * first record appended after `time_ns`. The array is sorted by topic name and partition number; to be freed by
+ * tlog_cuts_free. -EINVAL a time in the future. */
+int tlog_store_cut(struct tlog_store *store, int64_t time_ns, struct tlog_cut **out, size_t *count);
+void tlog_cuts_free(struct tlog_cut *cuts, size_t count);
+
+/* ---- segments --------------------------------------------------------------------------------------- */
+
+struct tlog_segment_info {
+    uint64_t pos, end;   /* of the log */
+    bool sealed;         /* has its .zst file */
+    uint64_t disk_bytes; /* of its files */
+    /* Of the .zst file, when sealed. */
+    uint64_t file_bytes;
+    int64_t mtime_ns;
+};
+/* The segments from the start on, oldest first; the active one is the last. To be freed. */
+int tlog_partition_segments(struct tlog_partition *partition, struct tlog_segment_info **out, size_t *count);
+
+/* A sealed segment as the file that it is; readable until closed, also when it has been trimmed meanwhile. */
+struct tlog_segment_file;
+/* -ENOENT no sealed segment begins at `pos`. */
+int tlog_segment_file_open(struct tlog_partition *partition, uint64_t pos, struct tlog_segment_file **out);
+/* As pread(2): fewer bytes only at the end of the file. */
+ssize_t tlog_segment_file_read(struct tlog_segment_file *file, uint64_t foff, void *to, size_t length);
+void tlog_segment_file_close(struct tlog_segment_file *file);
+
+/* Calls `each` with a sentence for each damage met while serving (a frame of a sealed segment that fails its
+ * checksum), the latest 64 of them; also told to options.note when found. */
+void tlog_store_damages(struct tlog_store *store, void (*each)(void *arg, const char *line), void *arg);
+
+/* ---- the trash -------------------------------------------------------------------------------------- */
+
+struct stat;
+struct tlog_trash_item {
+    char name[512]; /* of its directory in the trash: what to restore it by */
+    char topic[256];
+    int partition; /* -1: the whole topic */
+    int64_t removed_ns;
+    uint64_t disk_bytes;
+};
+/* What is in the trash, oldest first; to be freed. */
+int tlog_store_trash(struct tlog_store *store, struct tlog_trash_item **out, size_t *count);
+/* Puts it back where it was. -ENOENT no such item; -EEXIST a topic or partition of that name is there; -EBADMSG its
+ * topic was made anew since. */
+int tlog_store_restore(struct tlog_store *store, const char *item, struct tlog_error *error);
+/* Removes it for good. */
+int tlog_store_discard(struct tlog_store *store, const char *item, struct tlog_error *error);
+/* What lies in the trash under `path` ("" or "ITEM" or "ITEM/0"), name by name, until `each` returns non-zero; returns
+ * that. -ENOENT, -ENOTDIR. */
+int tlog_trash_list(struct tlog_store *store, const char *path,
+                    int (*each)(void *arg, const char *name, const struct stat *st), void *arg);
+/* A file in there, to be read and closed as a segment's. */
+int tlog_trash_open(struct tlog_store *store, const char *path, struct tlog_segment_file **out);
+
+/* ---- quotas ----------------------------------------------------------------------------------------- */
+
+/* Charges an append of `bytes` to quota.bytes.per.second and returns how long the writer should wait before it, in
+ * ns: 0 within the quota. */
+int64_t tlog_partition_throttle(struct tlog_partition *partition, uint64_t bytes);
+
+/* ---- finding ---------------------------------------------------------------------------------------- */
+
 /* Finding records. `pos` gets the first byte of the record and `found_seq` its number (either may be NULL);
  * past the last record both are the end. */
 int tlog_partition_find_seq(struct tlog_partition *partition, uint64_t seq, uint64_t *pos, uint64_t *found_seq);
@@ -293,6 +399,13 @@ int tlog_partition_find_seq(struct tlog_partition *partition, uint64_t seq, uint
 int tlog_partition_find_time(struct tlog_partition *partition, int64_t time_ns, uint64_t *pos, uint64_t *found_seq);
 /* The first record that begins at or after `at`. */
 int tlog_partition_find_pos(struct tlog_partition *partition, uint64_t at, uint64_t *pos, uint64_t *found_seq);
+
+/* ---- a store that was moved or copied --------------------------------------------------------------- */
+
+/* What a store that was copied or moved is from now on, offline: the same one (`adopt`: it was moved, the original
+ * is no more) or another one with an id of its own (`clone`). -EWOULDBLOCK a process has it open. */
+int tlog_adopt(const char *path, struct tlog_error *error);
+int tlog_clone(const char *path, struct tlog_error *error);
 
 /* ---- looking at a store offline --------------------------------------------------------------------- */
 

@@ -82,7 +82,7 @@ def test_config_keeps_comments_and_order(mnt, topic):
 @pytest.mark.parametrize("line", [
     b"nonsense=1\n", b"max.message.bytes=\n", b"max.message.bytes=abc\n", b"max.message.bytes=-5\n",
     b"max.message.bytes\n", b"=5\n", b"message.format=xml\n", b"delete.enable=perhaps\n", b"segment.bytes=1\n",
-    b"max.message.bytes=10000000000000000000000\n", b"retention.ms=1d\n", b"quota.bytes=1000\nnonsense=1\n",
+    b"max.message.bytes=10000000000000000000000\n", b"cleanup.policy=compact\n", b"quota.bytes=1000\nnonsense=1\n",
     b"nonsense=1\nquota.bytes=1000\n", b"max.message.bytes=5 apples\n", b"\0=1\n",
 ])
 @pytest.mark.parametrize("how", ["append", "replace"])
