@@ -33,4 +33,24 @@ enum tfs_find {
 };
 #define TFS_IOC_FIND _IOWR('t', 2, struct tfs_ioctl_find)
 
+/* On a topic's directory: trims the head of a partition (Kafka's delete-records). Whole segments before `pos` go; at the
+ * end, all of them. Wants write permission on the topic's directory. EACCES; ENOENT no such partition; EINVAL past the
+ * end; ENOSPC, EROFS. */
+struct tfs_ioctl_trim {
+    int32_t partition;
+    uint32_t zero;  /* to be 0, else EINVAL */
+    uint64_t pos;   /* logical */
+    uint64_t start; /* out: the new start, at or before pos */
+};
+#define TFS_IOC_TRIM _IOWR('t', 3, struct tfs_ioctl_trim)
+
+/* On the mount's root directory: puts an item of the trash (a name in .trash) back where it was, or removes it for
+ * good. Both want write permission on the root directory. EACCES; ENOENT no such item; EEXIST a topic or partition of
+ * that name is there; EBADMSG its topic was made anew since; EROFS. */
+struct tfs_ioctl_trash {
+    char item[512]; /* ends in NUL */
+};
+#define TFS_IOC_RESTORE _IOW('t', 4, struct tfs_ioctl_trash)
+#define TFS_IOC_DISCARD _IOW('t', 5, struct tfs_ioctl_trash)
+
 #endif
