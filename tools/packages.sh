@@ -8,7 +8,8 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config libfuse3-dev fuse3 li
 # What the tests take besides.
 # shellcheck disable=SC2034
 packages_test=(python3 python3-pytest clang-format clang-tidy cppcheck shellcheck mandoc valgrind attr
-    e2fsprogs inotify-tools rsync less vim-tiny strace gnuplot-nox jq pv file procps util-linux acl bsdextrautils xz-utils)
+    e2fsprogs inotify-tools rsync less vim-tiny strace gnuplot-nox jq pv file procps util-linux acl bsdextrautils xz-utils
+    zstd faketime)
 
 # packages_progress LOG: apt-get's lines go to LOG, its progress to a terminal.
 packages_progress() {
