@@ -1,6 +1,6 @@
 /* The open files of segments, bounded in number whatever the number of partitions.
  *
- * A segment's .log and .idx are opened together as one handle. The partition that owns the segment holds the
+ * A segment's .log and .idx are opened together as one handle, or its .zst as one that is never dirty. The partition that owns the segment holds the
  * only pointer to it, guarded by the partition's lock; when the bound is reached the cache takes away the
  * handle of another partition that was not used lately, by trying that partition's lock. Views of the mapping
  * hold a reference, so that a handle outlives its being taken away for as long as somebody reads from it.
@@ -19,9 +19,10 @@
 
 struct tlog_handle {
     const struct tlog_io *io;
-    int log_fd, idx_fd;
-    atomic_int refs;    /* one of the owner's, one a view */
-    const uint8_t *map; /* of the .log, NULL until the first view; set once */
+    int log_fd, idx_fd;         /* -1: of a sealed file */
+    struct tlog_sealed *sealed; /* NULL: raw files */
+    atomic_int refs;            /* one of the owner's, one a view */
+    const uint8_t *map;         /* of the .log, NULL until the first view; set once */
     size_t map_bytes;
 
     /* Guarded by the owner's lock, `used` also set without. */

@@ -59,7 +59,7 @@ unsigned tlog_segment_find(const struct tlog_partition *p, uint64_t pos)
     return low;
 }
 
-int tlog_segment_add(struct tlog_partition *p, uint64_t pos, uint64_t seq)
+int tlog_segment_add(struct tlog_partition *p, uint64_t pos, uint64_t seq, unsigned forms)
 {
     struct tlog_segment *grown = realloc(p->segments, (p->segment_count + 1) * sizeof *grown);
     if (!grown)
@@ -67,8 +67,24 @@ int tlog_segment_add(struct tlog_partition *p, uint64_t pos, uint64_t seq)
     p->segments = grown;
     for (unsigned i = 0; i < p->segment_count; i++)
         tlog_handle_moved(&grown[i].handle);
-    grown[p->segment_count++] = (struct tlog_segment){.pos = pos, .seq = seq};
+    grown[p->segment_count++] = (struct tlog_segment){.pos = pos, .seq = seq, .forms = forms};
     return 0;
+}
+
+void tlog_segment_form(struct tlog_partition *p, unsigned i, unsigned form, bool there, uint64_t disk_bytes)
+{
+    struct tlog_segment *segment = &p->segments[i];
+    uint64_t *counted = form == TLOG_RAW ? &segment->raw_disk_bytes : &segment->sealed_disk_bytes;
+    uint64_t now = there ? disk_bytes : 0;
+    p->closed_disk_bytes += now - *counted;
+    *counted = now;
+    if (there) {
+        segment->forms |= form;
+        return;
+    }
+    segment->forms &= ~form;
+    if (segment->handle && !segment->handle->sealed == (form == TLOG_RAW))
+        tlog_handles_close(&p->ground->handles, &segment->handle);
 }
 
 static int make_files(struct tlog_partition *p, const char *path, struct tlog_handle **owner)
@@ -123,7 +139,7 @@ int tlog_segment_make(struct tlog_partition *p)
     if (r == 0)
         r = tell_journal(p, handle);
     if (r == 0)
-        r = tlog_segment_add(p, p->closed.pos, p->closed.seq);
+        r = tlog_segment_add(p, p->closed.pos, p->closed.seq, TLOG_RAW);
     if (r < 0) {
         tlog_handles_close(&p->ground->handles, &handle);
         snprintf(name, sizeof name, "%s.log", path);

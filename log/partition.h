@@ -44,9 +44,15 @@ void tlog_topic_head_unref(struct tlog_topic_head *topic);
 /* "STORE/topics/NAME" with the lock of the topic or of one of its partitions held. */
 void tlog_topic_dir(const struct tlog_topic_head *topic, char to[TLOG_NAME_BYTES]);
 
+/* The forms that a segment's bytes are there in: POS.log with POS.idx, or one POS.zst. While it has both, the raw files
+ * are what is read. The active segment is raw. */
+enum { TLOG_RAW = 1, TLOG_SEALED = 2 };
+
 struct tlog_segment {
-    uint64_t pos, seq; /* its first */
+    uint64_t pos, seq; /* its first; seq 0 with another pos: not known yet, tlog_segment_seq tells */
     struct tlog_handle *handle;
+    unsigned forms;
+    uint64_t raw_disk_bytes, sealed_disk_bytes; /* of its files; the active one's are not counted here */
 };
 
 /* The entry that still grows: its bytes are in the .log, it is not yet in the .idx. */
@@ -175,7 +181,11 @@ static inline struct tlog_segment *tlog_active(struct tlog_partition *p)
 }
 /* The number of the segment that holds pos (the last one for the end). pos >= start. */
 unsigned tlog_segment_find(const struct tlog_partition *p, uint64_t pos);
-int tlog_segment_add(struct tlog_partition *p, uint64_t pos, uint64_t seq);
+/* Adds a segment after the last; what its files take is told by tlog_segment_form. */
+int tlog_segment_add(struct tlog_partition *p, uint64_t pos, uint64_t seq, unsigned forms);
+/* A form of segment i is there and its files take `disk_bytes`, or (`there` false) is not there any more; then what is
+ * open of it is closed. */
+void tlog_segment_form(struct tlog_partition *p, unsigned i, unsigned form, bool there, uint64_t disk_bytes);
 /* Makes the files of a segment that starts at p->closed and adds it. */
 int tlog_segment_make(struct tlog_partition *p);
 /* Whether writes are refused, and why: 0, -ESTALE, -EROFS. */

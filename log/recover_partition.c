@@ -56,7 +56,7 @@ static int list_segments(struct tlog_recovering *s)
     if (r == 0 && found.count > 0)
         qsort(found.positions, found.count, sizeof *found.positions, by_position);
     for (size_t i = 0; r == 0 && i < found.count; i++)
-        r = tlog_segment_add(s->p, found.positions[i], 0);
+        r = tlog_segment_add(s->p, found.positions[i], 0, TLOG_RAW);
     free(found.positions);
     s->failed_marker = found.failed_marker;
     return r;
@@ -182,7 +182,7 @@ static int64_t first_append_ns(struct tlog_recovering *s)
 static void count_disk_bytes(struct tlog_partition *p)
 {
     for (unsigned i = 0; i + 1 < p->segment_count; i++)
-        p->closed_disk_bytes += (p->segments[i + 1].pos - p->segments[i].pos + 4095) & ~(uint64_t)4095;
+        tlog_segment_form(p, i, TLOG_RAW, true, (p->segments[i + 1].pos - p->segments[i].pos + 4095) & ~(uint64_t)4095);
 }
 
 /* Damage stays what it is until somebody mends it: the checkpoint must speak of the same files and bytes. */
@@ -301,7 +301,7 @@ int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, 
     while (r == 0 && p->segment_count > 1 && tlog_recover_size_of(&s, tlog_active(p)->pos, ".log") == 0)
         p->segment_count--;
     if (r == 0 && p->segment_count == 0)
-        r = tlog_segment_add(p, 0, 0);
+        r = tlog_segment_add(p, 0, 0, TLOG_RAW);
     if (r == 0 && tlog_recover_has_file(&s, tlog_active(p)->pos, ".idx"))
         r = tlog_recover_trust(&s);
     if (r == -EBADMSG || r == -ENOENT)
