@@ -128,7 +128,7 @@ static int roll(struct tlog_partition *p)
     uint64_t disk = ((active_bytes(p) + 4095) & ~(uint64_t)4095) + ((p->idx_bytes + 4095) & ~(uint64_t)4095);
     r = tlog_segment_make(p);
     if (r == 0)
-        tlog_segment_form(p, p->segment_count - 2, TLOG_RAW, true, disk);
+        tlog_segment_form(p, p->segment_count - 2, TLOG_RAW, &(struct tlog_io_stat){.disk_bytes = disk});
     /* Unfinished lines will end in the segment that is now the active one. */
     int reserved = tlog_reserve(p, 0, p->pending, p->pending_count);
     return r < 0 ? r : reserved;

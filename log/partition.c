@@ -71,19 +71,21 @@ int tlog_segment_add(struct tlog_partition *p, uint64_t pos, uint64_t seq, unsig
     return 0;
 }
 
-void tlog_segment_form(struct tlog_partition *p, unsigned i, unsigned form, bool there, uint64_t disk_bytes)
+void tlog_segment_form(struct tlog_partition *p, unsigned i, unsigned form, const struct tlog_io_stat *st)
 {
     struct tlog_segment *segment = &p->segments[i];
-    uint64_t *counted = form == TLOG_RAW ? &segment->raw_disk_bytes : &segment->sealed_disk_bytes;
-    uint64_t now = there ? disk_bytes : 0;
+    bool sealed = form == TLOG_SEALED, was = segment->forms & form;
+    uint64_t *counted = sealed ? &segment->sealed_disk_bytes : &segment->raw_disk_bytes;
+    uint64_t now = st ? st->disk_bytes : 0, bytes = p->segments[i + 1].pos - segment->pos;
     p->closed_disk_bytes += now - *counted;
     *counted = now;
-    if (there) {
-        segment->forms |= form;
-        return;
+    if (sealed) {
+        p->sealed_bytes += (st ? bytes : 0) - (was ? bytes : 0);
+        segment->sealed_file_bytes = st ? st->size_bytes : 0;
+        segment->sealed_mtime_ns = st ? st->mtime_ns : 0;
     }
-    segment->forms &= ~form;
-    if (segment->handle && !segment->handle->sealed == (form == TLOG_RAW))
+    segment->forms = st ? segment->forms | form : segment->forms & ~form;
+    if (!st && segment->handle && sealed == (segment->handle->sealed != NULL))
         tlog_handles_close(&p->ground->handles, &segment->handle);
 }
 
@@ -315,6 +317,8 @@ void tlog_partition_bounds(struct tlog_partition *partition, struct tlog_bounds 
         .leader = p->closed.leader,
         .failed = p->sync_error != 0 || atomic_load(&p->ground->failed),
         .damaged = p->damaged,
+        .segments = p->segment_count,
+        .sealed_bytes = p->sealed_bytes,
         .deleted = p->deleted,
     };
     pthread_mutex_unlock(&p->lock);

@@ -53,6 +53,8 @@ struct tlog_segment {
     struct tlog_handle *handle;
     unsigned forms;
     uint64_t raw_disk_bytes, sealed_disk_bytes; /* of its files; the active one's are not counted here */
+    uint64_t sealed_file_bytes;                 /* of the .zst, when there */
+    int64_t sealed_mtime_ns;
 };
 
 /* The entry that still grows: its bytes are in the .log, it is not yet in the .idx. */
@@ -89,6 +91,7 @@ struct tlog_partition {
     int64_t segment_first_ns;   /* the first append to the active segment; 0: none */
     int64_t changed_ns;         /* ctime */
     uint64_t closed_disk_bytes; /* of all segments but the active one */
+    uint64_t sealed_bytes;      /* of the log in sealed segments, those below the start counted */
 
     uint64_t claimed; /* damaged: what the checkpoint goes on calling synced, so that every start finds the damage */
 
@@ -183,9 +186,9 @@ static inline struct tlog_segment *tlog_active(struct tlog_partition *p)
 unsigned tlog_segment_find(const struct tlog_partition *p, uint64_t pos);
 /* Adds a segment after the last; what its files take is told by tlog_segment_form. */
 int tlog_segment_add(struct tlog_partition *p, uint64_t pos, uint64_t seq, unsigned forms);
-/* A form of segment i is there and its files take `disk_bytes`, or (`there` false) is not there any more; then what is
- * open of it is closed. */
-void tlog_segment_form(struct tlog_partition *p, unsigned i, unsigned form, bool there, uint64_t disk_bytes);
+/* A form of segment i, which is not the active one, is there (`st`: of the .zst, or what the raw files take together) or
+ * is not there any more (NULL: what is open of it is closed). */
+void tlog_segment_form(struct tlog_partition *p, unsigned i, unsigned form, const struct tlog_io_stat *st);
 /* Makes the files of a segment that starts at p->closed and adds it. */
 int tlog_segment_make(struct tlog_partition *p);
 /* Whether writes are refused, and why: 0, -ESTALE, -EROFS. */

@@ -181,8 +181,10 @@ static int64_t first_append_ns(struct tlog_recovering *s)
 
 static void count_disk_bytes(struct tlog_partition *p)
 {
-    for (unsigned i = 0; i + 1 < p->segment_count; i++)
-        tlog_segment_form(p, i, TLOG_RAW, true, (p->segments[i + 1].pos - p->segments[i].pos + 4095) & ~(uint64_t)4095);
+    for (unsigned i = 0; i + 1 < p->segment_count; i++) {
+        struct tlog_io_stat st = {.disk_bytes = (p->segments[i + 1].pos - p->segments[i].pos + 4095) & ~(uint64_t)4095};
+        tlog_segment_form(p, i, TLOG_RAW, &st);
+    }
 }
 
 /* Damage stays what it is until somebody mends it: the checkpoint must speak of the same files and bytes. */
