@@ -39,7 +39,7 @@ enum tfs_find {
 struct tfs_ioctl_trim {
     int32_t partition;
     uint32_t zero;  /* to be 0, else EINVAL */
-    uint64_t pos;   /* logical */
+    uint64_t pos;   /* logical; UINT64_MAX: the end, whatever it is by then */
     uint64_t start; /* out: the new start, at or before pos */
 };
 #define TFS_IOC_TRIM _IOWR('t', 3, struct tfs_ioctl_trim)

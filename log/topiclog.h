@@ -305,8 +305,9 @@ ssize_t tlog_partition_read(struct tlog_partition *partition, uint64_t pos, void
 /* ---- trimming the head ------------------------------------------------------------------------------ */
 
 /* Raises the start to `pos` or, where that is inside a segment, to the segment's first byte: whole segments go
- * (Kafka's delete-records). `pos` at the end rolls first, so that everything goes. The new start is durable before
- * any file is removed. *start gets the new start; may be NULL. -EINVAL past the end; -EROFS, -ESTALE, -ENOSPC. */
+ * (Kafka's delete-records). `pos` at the end, or UINT64_MAX for the end as it is by then, rolls first, so that
+ * everything goes. The new start is durable before any file is removed. *start gets the new start; may be NULL. -EINVAL
+ * past the end; -EROFS, -ESTALE, -ENOSPC. */
 int tlog_partition_trim(struct tlog_partition *partition, uint64_t pos, uint64_t *start);
 
 /* A pin keeps what lies from its pos on readable after it was trimmed, within the partition's pin.bytes and
