@@ -88,7 +88,8 @@ struct tlog_options {
     void (*note)(void *arg, const char *line);
     /* Recovery's progress in bytes, called now and then. May be NULL. */
     void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
-    /* A watched partition (tlog_partition_watch) has grown or changed. Called by the appending thread. */
+    /* A watched partition (tlog_partition_watch) has grown or changed, or the start of any one, watched or not, has
+     * risen. Called by the appending or trimming thread. */
     void (*grown)(void *arg, struct tlog_partition *partition);
     void *arg;
 };
@@ -132,6 +133,12 @@ struct tlog_store_status {
     uint64_t journal_used_bytes;
     uint64_t open_files;
     uint64_t syncs; /* journal syncs so far */
+    /* The maintenance: what it seals now, "orders/0: segment 268435456"; empty: nothing. How many full segments wait to
+     * be sealed, and the end of the oldest of them. Whether retention by time waits because the clock is far ahead. */
+    char sealing[320];
+    uint64_t unsealed_segments;
+    int64_t unsealed_ns;
+    bool clock_doubted;
 };
 void tlog_store_status(struct tlog_store *store, struct tlog_store_status *out);
 /* As statvfs(3) for the store's filesystem. */
