@@ -88,9 +88,10 @@ struct tlog_options {
     void (*note)(void *arg, const char *line);
     /* Recovery's progress in bytes, called now and then. May be NULL. */
     void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
-    /* A watched partition (tlog_partition_watch) has grown or changed, or the start of any one, watched or not, has
-     * risen. Called by the appending or trimming thread. */
+    /* A watched partition (tlog_partition_watch) has grown or changed. Called by the appending thread. */
     void (*grown)(void *arg, struct tlog_partition *partition);
+    /* The start of a partition, watched or not, has risen. Called by the trimming thread. */
+    void (*trimmed)(void *arg, struct tlog_partition *partition);
     void *arg;
 };
 
