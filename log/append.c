@@ -282,7 +282,7 @@ int tlog_partition_append(struct tlog_partition *partition, const void *data, si
         return 0;
     pthread_mutex_lock(&p->lock);
     int r = tlog_partition_refuses(p);
-    if (r == 0 && quota >= 0 && p->end - p->segments[0].pos + p->pending + p->pending_count + length > (uint64_t)quota)
+    if (r == 0 && quota >= 0 && p->end - p->start + p->pending + p->pending_count + length > (uint64_t)quota)
         r = -EDQUOT;
     if (r == 0)
         r = tlog_reserve(p, length, p->pending, p->pending_count);

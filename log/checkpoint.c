@@ -9,10 +9,12 @@
 #include "log/files.h"
 
 static const uint8_t magic[4] = {'T', 'L', 'C', 'P'};
-enum { VERSION = 1, HEADER_BYTES = 104, ROW_BYTES = 64 };
+enum { VERSION = 2, HEADER_BYTES = 128, ROW_BYTES = 72 };
+enum { OLD_VERSION = 1, OLD_HEADER_BYTES = 104, OLD_ROW_BYTES = 64 }; /* without clock and start */
 
-/* Header: magic, u32 version, store id 16, boot id 64 (text, zero-padded), u64 lsn, u64 rows. Row: topic id
- * 16, u32 partition, u32 failed, u64 synced, end, segment, inode of .log, of .idx. Last: u64 XXH3-64 of all. */
+/* Header: magic, u32 version, store id 16, boot id 64 (text, zero-padded), u64 lsn, u64 rows, the clock's i64 time,
+ * boot, doubt. Row: topic id 16, u32 partition, u32 failed, u64 synced, end, segment, inode of .log, of .idx, start.
+ * Last: u64 XXH3-64 of all. */
 static void encode(uint8_t *to, const struct tlog_checkpoint *checkpoint)
 {
     memcpy(to, magic, 4);
@@ -22,6 +24,9 @@ static void encode(uint8_t *to, const struct tlog_checkpoint *checkpoint)
     memcpy(to + 24, checkpoint->boot_id, strnlen(checkpoint->boot_id, 63));
     tlog_put_u64(to + 88, checkpoint->lsn);
     tlog_put_u64(to + 96, checkpoint->count);
+    tlog_put_u64(to + 104, (uint64_t)checkpoint->clock.time_ns);
+    tlog_put_u64(to + 112, (uint64_t)checkpoint->clock.boot_ns);
+    tlog_put_u64(to + 120, (uint64_t)checkpoint->clock.doubt_ns);
     uint8_t *row = to + HEADER_BYTES;
     for (size_t i = 0; i < checkpoint->count; i++, row += ROW_BYTES) {
         const struct tlog_checkpoint_row *from = &checkpoint->rows[i];
@@ -33,6 +38,7 @@ static void encode(uint8_t *to, const struct tlog_checkpoint *checkpoint)
         tlog_put_u64(row + 40, from->segment_pos);
         tlog_put_u64(row + 48, from->log_inode);
         tlog_put_u64(row + 56, from->idx_inode);
+        tlog_put_u64(row + 64, from->start);
     }
     tlog_put_u64(row, tlog_hash(to, (size_t)(row - to), 0));
 }
@@ -60,22 +66,30 @@ int tlog_checkpoint_write(const struct tlog_io *io, const char *path, struct tlo
 
 static int decode(struct tlog_checkpoint *to, const uint8_t *from, size_t bytes)
 {
-    if (bytes < HEADER_BYTES + 8 || memcmp(from, magic, 4) != 0 || tlog_get_u32(from + 4) != VERSION ||
+    if (bytes < OLD_HEADER_BYTES + 8 || memcmp(from, magic, 4) != 0 ||
         tlog_get_u64(from + bytes - 8) != tlog_hash(from, bytes - 8, 0))
         return -EBADMSG;
+    uint32_t version = tlog_get_u32(from + 4);
+    size_t header_bytes = version == OLD_VERSION ? OLD_HEADER_BYTES : HEADER_BYTES;
+    size_t row_bytes = version == OLD_VERSION ? OLD_ROW_BYTES : ROW_BYTES;
+    if ((version != OLD_VERSION && version != VERSION) || bytes < header_bytes + 8)
+        return -EBADMSG;
     uint64_t count = tlog_get_u64(from + 96);
-    if (count > bytes / ROW_BYTES || HEADER_BYTES + count * ROW_BYTES + 8 != bytes)
+    if (count > bytes / row_bytes || header_bytes + count * row_bytes + 8 != bytes)
         return -EBADMSG;
     memcpy(to->store_id, from + 8, 16);
     memcpy(to->boot_id, from + 24, 64);
     to->boot_id[63] = 0;
     to->lsn = tlog_get_u64(from + 88);
     to->count = count;
+    if (version == VERSION)
+        to->clock = (struct tlog_clock_mark){(int64_t)tlog_get_u64(from + 104), (int64_t)tlog_get_u64(from + 112),
+                                             (int64_t)tlog_get_u64(from + 120)};
     to->rows = calloc(count ? count : 1, sizeof *to->rows);
     if (!to->rows)
         return -ENOMEM;
-    const uint8_t *row = from + HEADER_BYTES;
-    for (size_t i = 0; i < count; i++, row += ROW_BYTES) {
+    const uint8_t *row = from + header_bytes;
+    for (size_t i = 0; i < count; i++, row += row_bytes) {
         memcpy(to->rows[i].topic_id, row, 16);
         to->rows[i].partition = tlog_get_u32(row + 16);
         to->rows[i].failed = tlog_get_u32(row + 20) != 0;
@@ -84,6 +98,7 @@ static int decode(struct tlog_checkpoint *to, const uint8_t *from, size_t bytes)
         to->rows[i].segment_pos = tlog_get_u64(row + 40);
         to->rows[i].log_inode = tlog_get_u64(row + 48);
         to->rows[i].idx_inode = tlog_get_u64(row + 56);
+        to->rows[i].start = version == VERSION ? tlog_get_u64(row + 64) : 0;
     }
     return 0;
 }

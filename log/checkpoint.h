@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "log/clock.h"
 #include "log/io.h"
 
 struct tlog_checkpoint_row {
@@ -14,6 +15,7 @@ struct tlog_checkpoint_row {
     bool failed;          /* a sync of its files had failed */
     uint64_t synced, end; /* pos */
     uint64_t segment_pos; /* of the active segment */
+    uint64_t start;       /* pos: what lies below was trimmed */
     uint64_t log_inode, idx_inode;
 };
 
@@ -21,6 +23,7 @@ struct tlog_checkpoint {
     char boot_id[64];
     uint8_t store_id[16];
     uint64_t lsn;                     /* the first journal record that is needed */
+    struct tlog_clock_mark clock;     /* in that boot */
     struct tlog_checkpoint_row *rows; /* sorted by topic_id and partition */
     size_t count;
 };

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "log/clock.h"
 #include "log/config.h"
 #include "log/handle.h"
 #include "log/journal.h"
@@ -24,6 +25,7 @@ struct tlog_ground {
     struct tlog_recovery recovery;
     atomic_bool failed;      /* the journal's sync failed */
     int64_t clock_offset_ns; /* CLOCK_REALTIME less CLOCK_BOOTTIME when the store was opened */
+    struct tlog_clock clock; /* for what is deleted by age */
 
     pthread_mutex_t admin_lock; /* one change of topics or configuration at a time; guards these */
     struct tlog_config config;  /* the root's */

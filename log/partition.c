@@ -89,6 +89,33 @@ void tlog_segment_form(struct tlog_partition *p, unsigned i, unsigned form, cons
         tlog_handles_close(&p->ground->handles, &segment->handle);
 }
 
+void tlog_segments_forget(struct tlog_partition *p, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        tlog_segment_form(p, i, TLOG_RAW, NULL);
+        tlog_segment_form(p, i, TLOG_SEALED, NULL);
+        tlog_handles_close(&p->ground->handles, &p->segments[i].handle);
+    }
+    p->segment_count -= count;
+    memmove(p->segments, p->segments + count, p->segment_count * sizeof *p->segments);
+    for (unsigned i = 0; i < p->segment_count; i++)
+        tlog_handle_moved(&p->segments[i].handle);
+}
+
+int tlog_segment_unlink(struct tlog_partition *p, uint64_t pos)
+{
+    static const char *const suffixes[] = {"zst", "log", "idx"};
+    char path[TLOG_NAME_BYTES], name[TLOG_NAME_BYTES + 8];
+    int result = 0;
+    tlog_segment_path(p, pos, path);
+    for (unsigned i = 0; i < 3 && result == 0; i++) {
+        snprintf(name, sizeof name, "%s.%s", path, suffixes[i]);
+        int r = p->ground->io->unlink(p->ground->io, name);
+        result = r == -ENOENT ? 0 : r;
+    }
+    return result;
+}
+
 static int make_files(struct tlog_partition *p, const char *path, struct tlog_handle **owner)
 {
     struct tlog_index_header header = {
@@ -222,6 +249,8 @@ int tlog_partition_make(struct tlog_partition *p, const struct tlog_point *start
         return made;
     tlog_partition_stand(p, start, 0);
     p->synced = p->durable = p->journaled = start->pos;
+    p->start = start->pos;
+    p->start_seq = start->seq;
     p->unlisted = true;
     if (p->last_append_ns == 0)
         p->last_append_ns = p->changed_ns = tlog_ground_time_ns(p->ground);
@@ -302,11 +331,11 @@ void tlog_partition_bounds(struct tlog_partition *partition, struct tlog_bounds 
     pthread_mutex_lock(&p->lock);
     tlog_marks_settle(p);
     *out = (struct tlog_bounds){
-        .start = p->segments[0].pos,
+        .start = p->start,
         .end = p->end,
         .committed = p->end,
         .durable = p->durable,
-        .start_seq = p->segments[0].seq,
+        .start_seq = p->start_seq,
         .end_seq = p->end_seq,
         .pending = p->pending,
         .disk_bytes = disk_bytes(p),
@@ -317,7 +346,7 @@ void tlog_partition_bounds(struct tlog_partition *partition, struct tlog_bounds 
         .leader = p->closed.leader,
         .failed = p->sync_error != 0 || atomic_load(&p->ground->failed),
         .damaged = p->damaged,
-        .segments = p->segment_count,
+        .segments = p->segment_count - tlog_segment_first(p),
         .sealed_bytes = p->sealed_bytes,
         .deleted = p->deleted,
     };

@@ -83,6 +83,7 @@ struct tlog_partition {
 
     struct tlog_segment *segments; /* oldest first, the last is the active one; at least one once opened */
     unsigned segment_count;
+    uint64_t start, start_seq;    /* of the oldest record kept; segments below it are there for pins alone */
     struct tlog_point closed;     /* after the last entry in the index */
     uint64_t idx_bytes;           /* of the active segment's index */
     struct tlog_open_entry *open; /* NULL: never needed since it was idle; length 0: none open */
@@ -182,13 +183,22 @@ static inline struct tlog_segment *tlog_active(struct tlog_partition *p)
 {
     return &p->segments[p->segment_count - 1];
 }
-/* The number of the segment that holds pos (the last one for the end). pos >= start. */
+/* The number of the segment that holds pos (the last one for the end). pos >= segments[0].pos. */
 unsigned tlog_segment_find(const struct tlog_partition *p, uint64_t pos);
 /* Adds a segment after the last; what its files take is told by tlog_segment_form. */
 int tlog_segment_add(struct tlog_partition *p, uint64_t pos, uint64_t seq, unsigned forms);
 /* A form of segment i, which is not the active one, is there (`st`: of the .zst, or what the raw files take together) or
  * is not there any more (NULL: what is open of it is closed). */
 void tlog_segment_form(struct tlog_partition *p, unsigned i, unsigned form, const struct tlog_io_stat *st);
+/* The number of the segment that begins at the start. */
+static inline unsigned tlog_segment_first(const struct tlog_partition *p)
+{
+    return tlog_segment_find(p, p->start);
+}
+/* Takes the `count` oldest segments out of memory; their files stay. */
+void tlog_segments_forget(struct tlog_partition *p, unsigned count);
+/* Removes a segment's files, in an order that leaves a whole form or a lone index if it is cut short. */
+int tlog_segment_unlink(struct tlog_partition *p, uint64_t pos);
 /* Makes the files of a segment that starts at p->closed and adds it. */
 int tlog_segment_make(struct tlog_partition *p);
 /* Whether writes are refused, and why: 0, -ESTALE, -EROFS. */

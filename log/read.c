@@ -190,7 +190,7 @@ static int find_entry(struct tlog_scan *scan, enum by by, uint64_t value, struct
 /* The entry that holds what is looked for, the open one included; length 0 when it lies past the end. */
 static int find(struct tlog_partition *p, enum by by, uint64_t value, struct tlog_entry *out)
 {
-    unsigned low = 0, high = p->segment_count;
+    unsigned low = tlog_segment_first(p), high = p->segment_count;
     struct tlog_scan scan;
     out->length_bytes = 0;
     while (low < high) { /* the first segment whose last entry is not before it */
@@ -293,11 +293,15 @@ int tlog_partition_entries(struct tlog_partition *partition, int (*each)(void *a
 {
     struct tlog_partition *p = partition;
     int r = 0;
-    for (unsigned i = 0; r == 0; i++) {
+    uint64_t next = 0; /* segments may be trimmed or added meanwhile */
+    while (r == 0) {
         struct tlog_scan scan;
         struct tlog_handle *handle = NULL;
         pthread_mutex_lock(&p->lock);
+        unsigned i = tlog_segment_find(p, next < p->start ? p->start : next);
+        i += p->segments[i].pos < next;
         bool there = i < p->segment_count;
+        next = there ? p->segments[i].pos + 1 : next;
         if (there)
             r = scan_segment(p, i, &scan);
         if (there && r == 0) {

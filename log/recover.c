@@ -98,6 +98,7 @@ static int each_record(void *arg, const struct tlog_journal_record *record)
     switch (record->type) {
     case TLOG_JOURNAL_APPEND:
     case TLOG_JOURNAL_FILES:
+    case TLOG_JOURNAL_START:
         return keep_record(recover, record);
     case TLOG_JOURNAL_REST:
         return record->body_bytes < 24 ? -EBADMSG : keep_rest(recover, record);
@@ -148,6 +149,7 @@ static int read_past(struct tlog_recover *recover, struct tlog_error *error)
         tlog_ground_note(&store->ground, "the checkpoint is damaged: every log is read from its start");
         free(recover->checkpoint.rows);
         memset(&recover->checkpoint, 0, sizeof recover->checkpoint);
+        recover->lost = true;
     } else if (r < 0 && r != -ENOENT) {
         tlog_error_set(error, "checkpoint: %s", strerror(-r));
         return r;
@@ -362,12 +364,27 @@ static int end_rests(struct tlog_recover *recover, struct tlog_error *error)
     return 0;
 }
 
+/* The clock goes on from the checkpoint or the newest record. */
+static void start_clock(struct tlog_recover *recover)
+{
+    struct tlog_store *store = recover->store;
+    const struct tlog_io *io = store->ground.io;
+    int64_t newest_ns = 0;
+    for (size_t i = 0; i < store->topic_count; i++)
+        for (unsigned k = 0; k < store->topics[i]->partition_count; k++)
+            if (store->topics[i]->partitions[k] && store->topics[i]->partitions[k]->closed.time_ns > newest_ns)
+                newest_ns = store->topics[i]->partitions[k]->closed.time_ns;
+    tlog_clock_start(&store->ground.clock, &recover->checkpoint.clock, recover->same_boot, newest_ns,
+                     io->realtime_ns(io), io->boottime_ns(io));
+}
+
 int tlog_store_recover(struct tlog_store *store, bool copied, struct tlog_error *error)
 {
     struct tlog_recover recover = {.store = store, .copied = copied};
     int r = read_past(&recover, error);
     if (r == 0)
         r = recover_topics(&recover, error);
+    start_clock(&recover);
     if (r == 0)
         r = end_rests(&recover, error);
     /* After another boot everything is made durable anew; then the old journal is not needed. */

@@ -31,6 +31,7 @@ struct tlog_recover {
     struct tlog_store *store;
     struct tlog_checkpoint checkpoint; /* empty when there is none to believe */
     bool same_boot, copied;
+    bool lost;                     /* there was a checkpoint, and it is damaged */
     struct tlog_replayed *records; /* sorted by topic, partition, lsn */
     size_t count;
     struct tlog_left_rest *rests; /* in the order they began */

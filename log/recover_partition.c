@@ -151,8 +151,8 @@ static struct tlog_point start_of(struct tlog_recovering *s)
  * to be durable, and so were not they. */
 static int drop_baseless(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
 {
-    uint64_t start = start_of(s).pos;
-    bool left = !s->recover->same_boot && !s->recover->copied;
+    uint64_t start = s->start ? s->start : start_of(s).pos;
+    bool left = !s->recover->same_boot && !s->recover->copied && !s->recover->lost;
     if (!left || s->p->segment_count == 0 || s->p->segments[0].pos <= start || (row && row->synced > start))
         return 0;
     return tlog_recover_drop_segments(s, 0);
@@ -209,6 +209,8 @@ static void settle(struct tlog_recovering *s, const struct tlog_checkpoint_row *
 {
     struct tlog_partition *p = s->p;
     struct tlog_io_stat st;
+    p->start = p->segments[0].pos;
+    p->start_seq = p->segments[0].seq;
     tlog_partition_stand(p, &s->at, s->idx_bytes);
     if (p->last_append_ns == 0) { /* nothing was ever appended: when it was made */
         char path[TLOG_NAME_BYTES];
@@ -275,6 +277,8 @@ int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *
     if (r >= 0)
         r = list_segments(&s);
     if (r == 0)
+        r = tlog_recover_start(&s, row);
+    if (r == 0)
         r = drop_unmade(&s);
     if (r == 0)
         r = drop_baseless(&s, row);
@@ -308,9 +312,11 @@ int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, 
         r = tlog_recover_trust(&s);
     if (r == -EBADMSG || r == -ENOENT)
         r = tlog_recover_locate(&s, NULL, false);
+    const struct tlog_checkpoint_row *row = tlog_checkpoint_find(&recover->checkpoint, p->topic->id, p->number);
     struct tlog_scan first;
-    if (r == 0 && tlog_recover_has_file(&s, p->segments[0].pos, ".idx"))
-        (void)tlog_recover_open_scan(&s, 0, &first, NULL);
+    unsigned i = r == 0 && row && row->start > p->segments[0].pos ? tlog_segment_find(p, row->start) : 0;
+    if (r == 0 && tlog_recover_has_file(&s, p->segments[i].pos, ".idx"))
+        (void)tlog_recover_open_scan(&s, i, &first, NULL);
     uint64_t idx_bytes = s.idx_bytes;
     struct tlog_point closed = s.at;
     if (r == 0 && s.index_tail && !s.raw)
@@ -320,9 +326,10 @@ int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, 
         return r;
     }
     tlog_partition_stand(p, &s.at, idx_bytes);
-    const struct tlog_checkpoint_row *row = tlog_checkpoint_find(&recover->checkpoint, p->topic->id, p->number);
+    p->start = p->segments[i].pos;
+    p->start_seq = p->segments[i].seq;
     count_disk_bytes(p);
-    p->durable = p->segments[0].pos;
+    p->durable = p->start;
     if (row && row->synced > p->durable)
         p->durable = row->synced < p->end ? row->synced : p->end;
     return s.at.pos > closed.pos ? tlog_entry_pretend(p, &closed) : 0;

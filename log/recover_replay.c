@@ -88,7 +88,7 @@ static int has_ended(struct tlog_partition *p, const struct tlog_left_rest *rest
     const struct tlog_topic *topic = tlog_topic_of(p);
     if (p->number < topic->ends_count && rest->pos < topic->ends[p->number].pos)
         return 1; /* in the partition of this number that was removed */
-    uint64_t from = rest->pos < p->segments[0].pos ? p->segments[0].pos : rest->pos;
+    uint64_t from = rest->pos < p->start ? p->start : rest->pos;
     for (unsigned i = tlog_segment_find(p, from); i < p->segment_count; i++) {
         struct tlog_handle *handle;
         struct tlog_scan scan;

@@ -12,6 +12,7 @@ struct tlog_recovering {
     char dir[TLOG_NAME_BYTES];
     bool failed_marker, raw, changed;
     struct tlog_point at; /* where the log ends, as found so far */
+    uint64_t start;       /* what lies below was trimmed; 0: nothing is known of a trim */
     unsigned segment;     /* the one that it stands in */
     uint64_t idx_bytes;   /* of its index */
     bool index_tail;      /* the last index was good to its end: in the same boot, whole lines past it count */
@@ -32,6 +33,9 @@ int tlog_recover_open_scan(struct tlog_recovering *s, unsigned i, struct tlog_sc
 /* No segment is there: the first is made, and stood in. What it held may be in the journal, which needs no names of
  * files. */
 int tlog_recover_make_empty(struct tlog_recovering *s);
+
+/* recover_start.c. Learns where the log starts, and removes what an interrupted trim left below. */
+int tlog_recover_start(struct tlog_recovering *s, const struct tlog_checkpoint_row *row);
 
 /* recover_locate.c. Sets `at`, or marks the partition as damaged. */
 int tlog_recover_locate(struct tlog_recovering *s, const struct tlog_checkpoint_row *row, bool trusted);

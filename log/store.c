@@ -141,6 +141,7 @@ static void store_free(struct tlog_store *store)
     if (store->ground.journal.io)
         tlog_journal_close(&store->ground.journal);
     tlog_handles_release(&store->ground.handles);
+    tlog_clock_release(&store->ground.clock);
     if (store->lock_fd >= 0)
         store->ground.io->close(store->ground.io, store->lock_fd);
     pthread_mutex_destroy(&store->lock);
@@ -172,6 +173,7 @@ int tlog_store_open(struct tlog_store **out, const char *path, const struct tlog
     pthread_mutex_init(&store->ground.dirty_lock, NULL);
     pthread_mutex_init(&store->round_lock, NULL);
     tlog_cond_init(&store->ground.wake);
+    tlog_clock_init(&store->ground.clock);
     tlog_handles_init(&store->ground.handles, store->ground.io, handles_allowed(options));
     store->ground.clock_offset_ns =
         store->ground.io->realtime_ns(store->ground.io) - store->ground.io->boottime_ns(store->ground.io);

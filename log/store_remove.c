@@ -49,7 +49,7 @@ static int move_to_trash(struct tlog_store *store, const char *dir, const char *
 
 static bool holds_records(const struct tlog_partition *p)
 {
-    return p->end > p->segments[0].pos || p->pending > 0;
+    return p->end > p->start || p->pending > 0;
 }
 
 /* With all the partitions' locks, so that nothing is appended meanwhile. */

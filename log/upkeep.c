@@ -122,6 +122,7 @@ static void add_row(struct tlog_partition *p, struct tlog_checkpoint_row *row)
         .synced = p->damaged ? p->claimed : p->synced,
         .end = p->end,
         .segment_pos = p->segment_count > 0 ? tlog_active(p)->pos : 0,
+        .start = p->start,
         .log_inode = p->log_inode,
         .idx_inode = p->idx_inode,
     };
@@ -155,7 +156,9 @@ static int collect_rows(struct tlog_store *store, struct tlog_checkpoint *checkp
 
 static int write_checkpoint(struct tlog_store *store, uint64_t lsn)
 {
-    struct tlog_checkpoint checkpoint = {.lsn = lsn};
+    const struct tlog_io *io = store->ground.io;
+    struct tlog_checkpoint checkpoint = {
+        .lsn = lsn, .clock = tlog_clock_keep(&store->ground.clock, io->realtime_ns(io), io->boottime_ns(io))};
     memcpy(checkpoint.store_id, store->id, 16);
     memcpy(checkpoint.boot_id, store->boot_id, sizeof checkpoint.boot_id);
     int r = collect_rows(store, &checkpoint);

@@ -196,12 +196,13 @@ static int verify_segment(struct verify *v, const struct segment *segment, struc
 static int verify_partition(struct verify *v, struct tlog_partition *p)
 {
     bool raw = tlog_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
-    struct tlog_point at = {.pos = p->segments[0].pos, .seq = p->segments[0].seq};
+    unsigned first = tlog_segment_first(p);
+    struct tlog_point at = {.pos = p->segments[first].pos, .seq = p->segments[first].seq};
     int r = 0;
     v->out->partitions++;
-    for (unsigned i = 0; r == 0 && i < p->segment_count; i++) {
+    for (unsigned i = first; r == 0 && i < p->segment_count; i++) {
         struct segment segment = {p->topic, p->number, p->segments[i].pos, i + 1 == p->segment_count, raw};
-        if (i == 0) { /* the first stands on its own header */
+        if (i == first) { /* it stands on its own header */
             struct tlog_index_header header;
             uint8_t bytes[TLOG_INDEX_HEADER_BYTES];
             char path[TLOG_NAME_BYTES];
@@ -231,8 +232,7 @@ static int verify_topics(struct verify *v, struct tlog_store *store)
     for (size_t i = 0; i < store->topic_count; i++)
         for (unsigned k = 0; k < store->topics[i]->partition_count; k++)
             if (store->topics[i]->partitions[k])
-                v->total_bytes +=
-                    store->topics[i]->partitions[k]->end - store->topics[i]->partitions[k]->segments[0].pos;
+                v->total_bytes += store->topics[i]->partitions[k]->end - store->topics[i]->partitions[k]->start;
     for (size_t i = 0; r == 0 && i < store->topic_count; i++) {
         struct tlog_topic *topic = store->topics[i];
         if (v->topic_name && strcmp(topic->head.name, v->topic_name) != 0)

@@ -177,7 +177,7 @@ static ssize_t append_locked(struct tlog_writer *writer, const char *data, size_
     uint64_t pending = p->pending - ends + tail;
     uint32_t count = p->pending_count - (ends > 0) + (tail > 0 && (whole > 0 || writer->held_bytes == 0));
     int r = tlog_partition_refuses(p);
-    if (r == 0 && quota >= 0 && p->end - p->segments[0].pos + p->pending + length + count > (uint64_t)quota)
+    if (r == 0 && quota >= 0 && p->end - p->start + p->pending + length + count > (uint64_t)quota)
         r = -EDQUOT;
     if (r == 0)
         r = grow(writer, (whole ? 0 : writer->held_bytes) + tail);

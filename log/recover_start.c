@@ -1,0 +1,45 @@
+/* Recovery of one partition: where its log starts.
+ *
+ * A trim makes the new start durable (in the journal, later in the checkpoint) before it unlinks anything. Whatever
+ * was cut short after that is done here, oldest segment first as the trim does, so that at any moment what is there
+ * is in one piece. Pins do not outlive the process. */
+#include "log/recover_state.h"
+
+#include <errno.h>
+
+static uint64_t known_start(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
+{
+    size_t count;
+    struct tlog_replayed *records = tlog_recover_records(s->recover, s->p, &count);
+    uint64_t start = row ? row->start : 0;
+    for (size_t i = 0; i < count; i++)
+        if (records[i].type == TLOG_JOURNAL_START && records[i].body_bytes >= 8 &&
+            tlog_get_u64(records[i].body) > start)
+            start = tlog_get_u64(records[i].body);
+    return start;
+}
+
+int tlog_recover_start(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
+{
+    struct tlog_partition *p = s->p;
+    uint64_t start = known_start(s, row);
+    unsigned below = 0;
+    while (below < p->segment_count && p->segments[below].pos < start)
+        below++;
+    if (p->segment_count == 0 || start == 0)
+        return 0;
+    if (below == p->segment_count || p->segments[below].pos != start) {
+        tlog_recover_note(s, "the log was trimmed to", start, ", and no segment begins there: bytes are missing");
+        p->damaged = true; /* nothing is removed on account of what is lost */
+        return 0;
+    }
+    s->start = start;
+    for (unsigned i = 0; i < below; i++) {
+        int r = tlog_segment_unlink(p, p->segments[i].pos);
+        if (r < 0)
+            return r;
+    }
+    tlog_segments_forget(p, below);
+    s->changed = s->changed || below > 0;
+    return 0;
+}
