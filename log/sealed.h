@@ -29,8 +29,11 @@ struct tlog_sealing;
 /* Begins a sealed file at `path`, which is made or truncated. `header` is the segment's, `level` zstd's. */
 int tlog_sealing_new(struct tlog_sealing **out, const struct tlog_io *io, const char *path,
                      const struct tlog_index_header *header, int level);
-/* The next entry and its data. -EBADMSG, with nothing changed, when it does not follow or the chain is not right. */
-int tlog_sealing_entry(struct tlog_sealing *sealing, const struct tlog_entry *entry, const void *data);
+/* The next bytes of content, in pieces of any size. */
+int tlog_sealing_data(struct tlog_sealing *sealing, const void *data, size_t bytes);
+/* The entry that ends where the data so far ends. -EBADMSG it does not follow the one before or its chain is not that
+ * of the data. After any failure the sealing is good for tlog_sealing_free alone. */
+int tlog_sealing_entry(struct tlog_sealing *sealing, const struct tlog_entry *entry);
 /* Writes what is left, the index and the seek table, and syncs the file. */
 int tlog_sealing_finish(struct tlog_sealing *sealing);
 /* Closes and frees; the file stays. May be NULL. */
