@@ -1,9 +1,9 @@
 /* bench-latency: how long from just before write(2) of a line until another process, which waits as tail(1) does,
- * has it by read(2).
+ * has it by read(2); or (-m append) how long that write(2) takes, with nobody waiting.
  *
  * The reader waits for the file to be modified (-m inotify) or for poll(2) to say that there is something to read
  * (-m poll); then it reads until the end of the file. Lines are written at a steady pace, so that each one finds
- * the reader asleep. Prints one JSON object: lines, p50_ns, p99_ns, max_ns. */
+ * the reader asleep. Prints one JSON object: lines, p50_ns, p99_ns, p999_ns, max_ns. */
 #include "tests/bench/bench.h"
 #include <fcntl.h>
 #include <poll.h>
@@ -32,7 +32,8 @@ static void line_write(int fd)
         bench_fail("write");
 }
 
-static void writer_run(int fd, size_t lines, int64_t interval_ns)
+/* took_ns: how long each write took, or NULL. */
+static void writer_run(int fd, size_t lines, int64_t interval_ns, int64_t *took_ns)
 {
     int64_t next_ns = bench_now_ns();
     for (size_t i = 0; i < lines; i++) {
@@ -40,7 +41,10 @@ static void writer_run(int fd, size_t lines, int64_t interval_ns)
         struct timespec until = {next_ns / 1000000000, next_ns % 1000000000};
         while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR) {
         }
+        int64_t began_ns = bench_now_ns();
         line_write(fd);
+        if (took_ns)
+            took_ns[i] = bench_now_ns() - began_ns;
     }
 }
 
@@ -95,9 +99,9 @@ static void report(struct reader *reader)
 {
     size_t lines = reader->lines;
     qsort(reader->took_ns, lines, sizeof *reader->took_ns, by_value);
-    printf("{\"lines\": %zu, \"p50_ns\": %lld, \"p99_ns\": %lld, \"max_ns\": %lld}\n", lines,
+    printf("{\"lines\": %zu, \"p50_ns\": %lld, \"p99_ns\": %lld, \"p999_ns\": %lld, \"max_ns\": %lld}\n", lines,
            (long long)reader->took_ns[lines / 2], (long long)reader->took_ns[lines - 1 - lines / 100],
-           (long long)reader->took_ns[lines - 1]);
+           (long long)reader->took_ns[lines - 1 - lines / 1000], (long long)reader->took_ns[lines - 1]);
 }
 
 static void reader_open(struct reader *reader, const char *path, bool by_inotify)
@@ -113,19 +117,39 @@ static void reader_open(struct reader *reader, const char *path, bool by_inotify
         bench_fail(path);
 }
 
+/* The reader stands at the end before the writer is born: nothing can be missed. */
+static void both_run(struct reader *reader, int out, int64_t interval_ns)
+{
+    pid_t writer = fork();
+    if (writer < 0)
+        bench_fail("fork");
+    if (writer == 0) {
+        writer_run(out, reader->wanted, interval_ns, NULL);
+        _exit(0);
+    }
+    while (reader->lines < reader->wanted) {
+        reader_wait(reader);
+        reader_drain(reader);
+    }
+    int status;
+    if (waitpid(writer, &status, 0) < 0 || status != 0)
+        bench_fail("the writer");
+}
+
 int main(int argc, char **argv)
 {
-    static const char usage[] = "[-m inotify|poll] [-n LINES] [-i INTERVAL_US] FILE";
+    static const char usage[] = "[-m inotify|poll|append] [-n LINES] [-i INTERVAL_US] FILE";
     size_t lines = 1000;
     int64_t interval_ns = 1000000;
-    bool by_inotify = false;
+    bool by_inotify = false, append = false;
     int option;
 
     while ((option = getopt(argc, argv, "m:n:i:")) != -1) {
         switch (option) {
         case 'm':
             by_inotify = !strcmp(optarg, "inotify");
-            if (!by_inotify && strcmp(optarg, "poll") != 0)
+            append = !strcmp(optarg, "append");
+            if (!by_inotify && !append && strcmp(optarg, "poll") != 0)
                 bench_usage(usage);
             break;
         case 'n':
@@ -146,22 +170,13 @@ int main(int argc, char **argv)
     struct reader reader = {.wanted = lines, .took_ns = calloc(lines, sizeof(int64_t))};
     if (!reader.took_ns)
         bench_fail("memory");
-    reader_open(&reader, argv[optind], by_inotify);
-    /* The reader stands at the end before the writer is born: nothing can be missed. */
-    pid_t writer = fork();
-    if (writer < 0)
-        bench_fail("fork");
-    if (writer == 0) {
-        writer_run(out, lines, interval_ns);
-        _exit(0);
+    if (append) {
+        writer_run(out, lines, interval_ns, reader.took_ns);
+        reader.lines = lines;
+    } else {
+        reader_open(&reader, argv[optind], by_inotify);
+        both_run(&reader, out, interval_ns);
     }
-    while (reader.lines < lines) {
-        reader_wait(&reader);
-        reader_drain(&reader);
-    }
-    int status;
-    if (waitpid(writer, &status, 0) < 0 || status != 0)
-        bench_fail("the writer");
     report(&reader);
     free(reader.took_ns);
     return 0;
