@@ -9,12 +9,12 @@
 #include "log/files.h"
 
 static const uint8_t magic[4] = {'T', 'L', 'C', 'P'};
-enum { VERSION = 2, HEADER_BYTES = 128, ROW_BYTES = 72 };
-enum { OLD_VERSION = 1, OLD_HEADER_BYTES = 104, OLD_ROW_BYTES = 64 }; /* without clock and start */
+enum { VERSION = 2, HEADER_BYTES = 128, ROW_BYTES = 88 };
+enum { OLD_VERSION = 1, OLD_HEADER_BYTES = 104, OLD_ROW_BYTES = 64 }; /* without clock, start and hash */
 
 /* Header: magic, u32 version, store id 16, boot id 64 (text, zero-padded), u64 lsn, u64 rows, the clock's i64 time,
- * boot, doubt. Row: topic id 16, u32 partition, u32 failed, u64 synced, end, segment, inode of .log, of .idx, start.
- * Last: u64 XXH3-64 of all. */
+ * boot, doubt. Row: topic id 16, u32 partition, u32 failed, u64 synced, end, segment, inode of .log, of .idx, start, first seq,
+ * hash of the segments. Last: u64 XXH3-64 of all. */
 static void encode(uint8_t *to, const struct tlog_checkpoint *checkpoint)
 {
     memcpy(to, magic, 4);
@@ -39,6 +39,8 @@ static void encode(uint8_t *to, const struct tlog_checkpoint *checkpoint)
         tlog_put_u64(row + 48, from->log_inode);
         tlog_put_u64(row + 56, from->idx_inode);
         tlog_put_u64(row + 64, from->start);
+        tlog_put_u64(row + 72, from->start_seq);
+        tlog_put_u64(row + 80, from->segments_hash);
     }
     tlog_put_u64(row, tlog_hash(to, (size_t)(row - to), 0));
 }
@@ -98,7 +100,11 @@ static int decode(struct tlog_checkpoint *to, const uint8_t *from, size_t bytes)
         to->rows[i].segment_pos = tlog_get_u64(row + 40);
         to->rows[i].log_inode = tlog_get_u64(row + 48);
         to->rows[i].idx_inode = tlog_get_u64(row + 56);
-        to->rows[i].start = version == VERSION ? tlog_get_u64(row + 64) : 0;
+        if (version == OLD_VERSION)
+            continue;
+        to->rows[i].start = tlog_get_u64(row + 64);
+        to->rows[i].start_seq = tlog_get_u64(row + 72);
+        to->rows[i].segments_hash = tlog_get_u64(row + 80);
     }
     return 0;
 }

@@ -16,6 +16,8 @@ struct tlog_checkpoint_row {
     uint64_t synced, end; /* pos */
     uint64_t segment_pos; /* of the active segment */
     uint64_t start;       /* pos: what lies below was trimmed */
+    uint64_t start_seq;
+    uint64_t segments_hash; /* of the segments from `start` to `segment_pos`; 0: not to be relied on */
     uint64_t log_inode, idx_inode;
 };
 

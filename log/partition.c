@@ -59,6 +59,18 @@ unsigned tlog_segment_find(const struct tlog_partition *p, uint64_t pos)
     return low;
 }
 
+uint64_t tlog_segments_hash(const struct tlog_partition *p, uint64_t from, uint64_t to)
+{
+    uint64_t hash = 0;
+    for (unsigned i = 0; i < p->segment_count; i++)
+        if (p->segments[i].pos >= from && p->segments[i].pos <= to) {
+            uint8_t bytes[8];
+            tlog_put_u64(bytes, p->segments[i].pos);
+            hash = tlog_hash(bytes, sizeof bytes, hash);
+        }
+    return hash;
+}
+
 int tlog_segment_add(struct tlog_partition *p, uint64_t pos, uint64_t seq, unsigned forms)
 {
     struct tlog_segment *grown = realloc(p->segments, (p->segment_count + 1) * sizeof *grown);
@@ -74,9 +86,10 @@ int tlog_segment_add(struct tlog_partition *p, uint64_t pos, uint64_t seq, unsig
 void tlog_segment_form(struct tlog_partition *p, unsigned i, unsigned form, const struct tlog_io_stat *st)
 {
     struct tlog_segment *segment = &p->segments[i];
-    bool sealed = form == TLOG_SEALED, was = segment->forms & form;
+    bool sealed = form == TLOG_SEALED, was = segment->sealed_file_bytes > 0;
     uint64_t *counted = sealed ? &segment->sealed_disk_bytes : &segment->raw_disk_bytes;
-    uint64_t now = st ? st->disk_bytes : 0, bytes = p->segments[i + 1].pos - segment->pos;
+    uint64_t now = st ? st->disk_bytes : 0;
+    uint64_t bytes = (i + 1 < p->segment_count ? p->segments[i + 1].pos : p->end) - segment->pos;
     p->closed_disk_bytes += now - *counted;
     *counted = now;
     if (sealed) {

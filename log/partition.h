@@ -195,6 +195,8 @@ static inline unsigned tlog_segment_first(const struct tlog_partition *p)
 {
     return tlog_segment_find(p, p->start);
 }
+/* A hash of the positions of the segments in [from, to]: a start that finds the same needs no look for missing ones. */
+uint64_t tlog_segments_hash(const struct tlog_partition *p, uint64_t from, uint64_t to);
 /* Takes the `count` oldest segments out of memory; their files stay. */
 void tlog_segments_forget(struct tlog_partition *p, unsigned count);
 /* Removes a segment's files, in an order that leaves a whole form or a lone index if it is cut short. */

@@ -233,7 +233,7 @@ static int find_bytes(void *arg, const char *name)
     char path[TLOG_NAME_BYTES];
     struct tlog_io_stat st;
     size_t length = strlen(name);
-    return length > 4 && strcmp(name + length - 4, ".log") == 0 &&
+    return length > 4 && (strcmp(name + length - 4, ".log") == 0 || strcmp(name + length - 4, ".zst") == 0) &&
            snprintf(path, sizeof path, "%s/%s", listing->dir, name) < (int)sizeof path &&
            listing->store->ground.io->stat_path(listing->store->ground.io, path, &st) == 0 && st.size_bytes > 0;
 }

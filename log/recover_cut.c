@@ -160,6 +160,8 @@ int tlog_recover_rewrite(struct tlog_recovering *s, uint64_t synced)
     int r = 0;
     unsigned i = tlog_segment_find(s->p, synced > s->p->segments[0].pos ? synced : s->p->segments[0].pos);
     for (; r == 0 && i < s->p->segment_count; i++) {
+        if (s->p->segments[i].forms & TLOG_SEALED) /* was synced before it was sealed */
+            continue;
         tlog_recover_close_segment(s, i);
         r = rewrite_file(s, s->p->segments[i].pos, ".log");
         if (r == 0)

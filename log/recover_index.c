@@ -117,14 +117,10 @@ static int write_header(struct tlog_recovering *s, uint64_t pos, const struct tl
 int tlog_recover_index_anew(struct tlog_recovering *s, unsigned i, uint64_t limit)
 {
     struct tlog_point at = {.chain = tlog_root_chain(s->p->topic->id, s->p->number)};
-    struct tlog_scan scan;
     if (i > 0) {
-        int r = tlog_recover_open_scan(s, i - 1, &scan, NULL);
-        if (r == 0)
-            r = tlog_scan_run(&scan, NULL);
+        int r = tlog_recover_end_of(s, i - 1, &at);
         if (r < 0)
             return r;
-        at = scan.at;
     }
     at.pos = s->p->segments[i].pos;
     int r = write_header(s, at.pos, &at);

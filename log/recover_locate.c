@@ -28,6 +28,8 @@ int tlog_recover_trust(struct tlog_recovering *s)
 {
     unsigned last = s->p->segment_count - 1;
     struct tlog_scan scan;
+    if (s->p->segments[last].forms & TLOG_SEALED)
+        return -EBADMSG;
     int r = tlog_recover_open_scan(s, last, &scan, NULL);
     if (r == 0)
         r = tlog_scan_tail(&scan, 1);
@@ -48,41 +50,108 @@ int tlog_recover_trust(struct tlog_recovering *s)
     return r;
 }
 
-/* Goes on verifying from the scan over this and the later segments as far as it holds. */
-static int verify_on(struct tlog_recovering *s, unsigned i, struct tlog_scan *scan)
+/* Verifies a raw segment from the scan on. 1: it is good to its end. */
+static int pass_raw(struct tlog_recovering *s, unsigned i, struct tlog_scan *scan)
 {
     struct tlog_recover *recover = s->recover;
-    for (;;) {
-        scan->check_data = true;
-        if (recover) {
-            scan->each = tell_progress;
-            scan->arg = recover;
-            recover->total_bytes += scan->log_bytes - (scan->at.pos - scan->segment_pos);
-        }
-        int r = tlog_scan_run(scan, NULL);
-        stand(s, i, scan);
-        s->index_tail = r == 0 && i + 1 == s->p->segment_count;
-        if (r < 0 && r != -EBADMSG)
-            return r;
-        if (r == -EBADMSG || ++i >= s->p->segment_count || s->p->segments[i].pos != s->at.pos)
-            return 0;
-        struct tlog_scan next;
-        r = tlog_recover_open_scan(s, i, &next, NULL);
-        if (r < 0 && r != -EBADMSG && r != -ENOENT)
-            return r;
-        if (r < 0 || next.at.seq != s->at.seq || next.at.chain != s->at.chain)
-            return 0;
-        next.at.epoch = s->at.epoch;
-        next.at.leader = s->at.leader;
-        *scan = next;
+    scan->check_data = true;
+    if (recover) {
+        scan->each = tell_progress;
+        scan->arg = recover;
+        recover->total_bytes += scan->log_bytes - (scan->at.pos - scan->segment_pos);
     }
+    int r = tlog_scan_run(scan, NULL);
+    stand(s, i, scan);
+    s->index_tail = r == 0 && i + 1 == s->p->segment_count;
+    return r == 0 ? 1 : r == -EBADMSG ? 0 : r;
+}
+
+/* The raw segment i, when it goes on where the log stands. 1: to be verified. */
+static int enter_raw(struct tlog_recovering *s, unsigned i, struct tlog_scan *scan)
+{
+    struct tlog_scan next;
+    int r = tlog_recover_open_scan(s, i, &next, NULL);
+    if (r < 0)
+        return r == -EBADMSG || r == -ENOENT ? 0 : r;
+    if (next.at.seq != s->at.seq || next.at.chain != s->at.chain)
+        return 0;
+    next.at.epoch = s->at.epoch;
+    next.at.leader = s->at.leader;
+    *scan = next;
+    return 1;
+}
+
+/* Goes past the sealed segment i, which was verified when it was sealed; `follows`: it must go on where the log stands.
+ * One that cannot be read was told as damage: the log is taken up again behind it. */
+static int pass_sealed(struct tlog_recovering *s, unsigned i, bool follows)
+{
+    struct tlog_point first, end;
+    struct tlog_scan scan;
+    uint64_t pos = s->p->segments[i].pos;
+    int r = tlog_recover_sealed(s, pos, &first, &end, NULL);
+    if (r == -EBADMSG) {
+        s->p->damaged = true;
+        end = (struct tlog_point){.pos = pos};
+        if (i + 1 < s->p->segment_count && tlog_recover_open_scan(s, i + 1, &scan, NULL) == 0)
+            end = scan.at;
+        r = 0;
+    } else if (r == 0 && follows && (first.seq != s->at.seq || first.chain != s->at.chain)) {
+        return 0;
+    }
+    if (r < 0)
+        return r;
+    s->at = end;
+    s->segment = i;
+    s->idx_bytes = 0;
+    s->index_tail = false;
+    return 1;
+}
+
+/* Goes on verifying from the scan (none: segment i is sealed) over this and the later segments as far as it holds. */
+static int verify_on(struct tlog_recovering *s, unsigned i, struct tlog_scan *scan)
+{
+    struct tlog_scan next;
+    int r = scan ? pass_raw(s, i, scan) : pass_sealed(s, i, false);
+    while (r == 1 && ++i < s->p->segment_count && s->p->segments[i].pos == s->at.pos) {
+        if (s->p->segments[i].forms & TLOG_SEALED) {
+            r = pass_sealed(s, i, true);
+            continue;
+        }
+        r = enter_raw(s, i, &next);
+        if (r == 1)
+            r = pass_raw(s, i, &next);
+    }
+    return r < 0 ? r : 0;
+}
+
+int tlog_recover_end_of(struct tlog_recovering *s, unsigned i, struct tlog_point *end)
+{
+    struct tlog_scan scan;
+    if (s->p->segments[i].forms & TLOG_SEALED)
+        return tlog_recover_sealed(s, s->p->segments[i].pos, NULL, end, NULL);
+    int r = tlog_recover_open_scan(s, i, &scan, NULL);
+    if (r == 0)
+        r = tlog_scan_run(&scan, NULL);
+    if (r == 0)
+        *end = scan.at;
+    return r;
+}
+
+/* The segment from which on a power cut can have torn anything: it holds `synced`, or follows the last sealed one. */
+static unsigned first_doubtful(struct tlog_recovering *s, uint64_t synced)
+{
+    unsigned i = tlog_segment_find(s->p, synced > s->p->segments[0].pos ? synced : s->p->segments[0].pos);
+    unsigned sealed = tlog_recover_sealed_count(s);
+    return sealed > i ? sealed - 1 : i;
 }
 
 /* Another boot: verified from `synced` on. */
 static int verify(struct tlog_recovering *s, uint64_t synced)
 {
     struct tlog_scan scan;
-    unsigned i = tlog_segment_find(s->p, synced > s->p->segments[0].pos ? synced : s->p->segments[0].pos);
+    unsigned i = first_doubtful(s, synced);
+    if (s->p->segments[i].forms & TLOG_SEALED)
+        return verify_on(s, i, NULL);
     int r = tlog_recover_open_scan(s, i, &scan, NULL);
     if (r == 0 && synced > s->p->segments[i].pos && tlog_scan_seek(&scan, synced) < 0)
         r = tlog_recover_open_scan(s, i, &scan, NULL);
@@ -94,6 +163,8 @@ static int verify_tail(struct tlog_recovering *s)
 {
     struct tlog_scan scan;
     unsigned last = s->p->segment_count - 1;
+    if (s->p->segments[last].forms & TLOG_SEALED)
+        return verify_on(s, last, NULL);
     int r = tlog_recover_open_scan(s, last, &scan, NULL);
     if (r == 0)
         r = tlog_scan_tail(&scan, TAIL_ENTRIES);
@@ -112,6 +183,8 @@ int tlog_recover_known_files(struct tlog_recovering *s, const struct tlog_checkp
 {
     struct tlog_io_stat log, idx;
     uint64_t pos = tlog_active(s->p)->pos;
+    if (tlog_active(s->p)->forms & TLOG_SEALED)
+        return 0;
     int r = tlog_recover_stat(s, pos, ".log", &log);
     if (r > 0)
         r = tlog_recover_stat(s, pos, ".idx", &idx);
@@ -136,22 +209,6 @@ int tlog_recover_replaced(struct tlog_recovering *s, const struct tlog_checkpoin
     return r > 0 ? st.inode != row->log_inode : r;
 }
 
-int tlog_recover_find_holes(struct tlog_recovering *s)
-{
-    for (unsigned i = 0; i + 1 < s->p->segment_count; i++) {
-        struct tlog_io_stat st;
-        int r = tlog_recover_stat(s, s->p->segments[i].pos, ".log", &st);
-        uint64_t end = s->p->segments[i].pos + (r > 0 ? st.size_bytes : 0);
-        if (r < 0)
-            return r;
-        if (end < s->p->segments[i + 1].pos && s->p->segments[i + 1].pos <= s->at.pos) {
-            tlog_recover_note(s, "bytes are missing from", end, " on: a hole between segments");
-            s->p->damaged = true;
-        }
-    }
-    return 0;
-}
-
 /* A power cut left segment i without an index, and nothing in it was known to be durable: bytes that no chain
  * vouches for. The log ends before it. */
 static int go_without(struct tlog_recovering *s, unsigned i)
@@ -160,6 +217,8 @@ static int go_without(struct tlog_recovering *s, unsigned i)
     int r = tlog_recover_drop_segments(s, i);
     if (r < 0 || i == 0)
         return r < 0 ? r : tlog_recover_make_empty(s);
+    if (s->p->segments[i - 1].forms & TLOG_SEALED)
+        return verify_on(s, i - 1, NULL);
     r = tlog_recover_open_scan(s, i - 1, &scan, NULL);
     return r < 0 ? r : verify_on(s, i - 1, &scan);
 }
@@ -176,7 +235,7 @@ int tlog_recover_locate(struct tlog_recovering *s, const struct tlog_checkpoint_
     if (r != -EBADMSG && r != -ENOENT)
         return r;
     /* An index that is missing, or whose header is not one, where bytes were known to be. */
-    unsigned i = tlog_segment_find(s->p, synced > s->p->segments[0].pos ? synced : s->p->segments[0].pos);
+    unsigned i = first_doubtful(s, synced);
     bool unplugged = s->recover && !s->recover->copied && !s->recover->same_boot;
     if (unplugged && synced <= s->p->segments[i].pos)
         return go_without(s, i);
@@ -186,13 +245,18 @@ int tlog_recover_locate(struct tlog_recovering *s, const struct tlog_checkpoint_
     r = tlog_recover_stat(s, s->p->segments[i].pos, ".log", &st);
     if (r < 0)
         return r;
-    if (s->raw || !s->recover || r == 0) {
+    bool lines = !s->raw && s->recover && r > 0;
+    r = -EBADMSG;
+    if (lines) {
+        tlog_recover_close_segment(s, i);
+        r = tlog_recover_index_anew(s, i, unplugged ? synced : UINT64_MAX);
+    }
+    if (r == -EBADMSG || r == -ENOENT) {
         tlog_recover_note(s, "the index of segment", s->p->segments[i].pos, " is missing or damaged");
         s->p->damaged = true;
         s->at = (struct tlog_point){.pos = s->p->segments[i].pos};
         s->segment = i;
-        return 0;
+        r = 0;
     }
-    tlog_recover_close_segment(s, i);
-    return tlog_recover_index_anew(s, i, unplugged ? synced : UINT64_MAX);
+    return r;
 }

@@ -6,92 +6,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "log/error.h"
 
 void tlog_recover_note(struct tlog_recovering *s, const char *before, uint64_t number, const char *after)
 {
     tlog_ground_note(s->p->ground, "%s/%u: %s %" PRIu64 "%s", s->p->topic->name, s->p->number, before, number, after);
-}
-
-/* ---- the directory ---- */
-
-struct found {
-    uint64_t *positions;
-    size_t count;
-    bool failed_marker;
-};
-
-static int add_position(void *arg, const char *name)
-{
-    struct found *found = arg;
-    char *end;
-    uint64_t pos = strtoull(name, &end, 10);
-    if (strcmp(name, "failed") == 0)
-        found->failed_marker = true;
-    if (end != name + 20 || (strcmp(end, ".log") != 0 && strcmp(end, ".idx") != 0))
-        return 0;
-    for (size_t i = 0; i < found->count; i++)
-        if (found->positions[i] == pos)
-            return 0;
-    uint64_t *grown = realloc(found->positions, (found->count + 1) * sizeof *grown);
-    if (!grown)
-        return -ENOMEM;
-    found->positions = grown;
-    grown[found->count++] = pos;
-    return 0;
-}
-
-static int by_position(const void *a, const void *b)
-{
-    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
-    return (left > right) - (left < right);
-}
-
-static int list_segments(struct tlog_recovering *s)
-{
-    struct found found = {0};
-    int r = s->io->list(s->io, s->dir, add_position, &found);
-    if (r == 0 && found.count > 0)
-        qsort(found.positions, found.count, sizeof *found.positions, by_position);
-    for (size_t i = 0; r == 0 && i < found.count; i++)
-        r = tlog_segment_add(s->p, found.positions[i], 0, TLOG_RAW);
-    free(found.positions);
-    s->failed_marker = found.failed_marker;
-    return r;
-}
-
-void tlog_recover_file_name(struct tlog_recovering *s, uint64_t pos, const char *suffix, char to[TLOG_NAME_BYTES])
-{
-    char path[TLOG_NAME_BYTES];
-    tlog_segment_path(s->p, pos, path);
-    if (snprintf(to, TLOG_NAME_BYTES, "%s%s", path, suffix) >= TLOG_NAME_BYTES)
-        to[TLOG_NAME_BYTES - 1] = 0;
-}
-
-uint64_t tlog_recover_size_of(struct tlog_recovering *s, uint64_t pos, const char *suffix)
-{
-    char path[TLOG_NAME_BYTES];
-    struct tlog_io_stat st;
-    tlog_recover_file_name(s, pos, suffix, path);
-    return s->io->stat_path(s->io, path, &st) == 0 ? st.size_bytes : 0;
-}
-
-int tlog_recover_stat(struct tlog_recovering *s, uint64_t pos, const char *suffix, struct tlog_io_stat *out)
-{
-    char path[TLOG_NAME_BYTES];
-    tlog_recover_file_name(s, pos, suffix, path);
-    int r = s->io->stat_path(s->io, path, out);
-    return r == 0 ? 1 : r == -ENOENT ? 0 : r;
-}
-
-bool tlog_recover_has_file(struct tlog_recovering *s, uint64_t pos, const char *suffix)
-{
-    char path[TLOG_NAME_BYTES];
-    struct tlog_io_stat st;
-    tlog_recover_file_name(s, pos, suffix, path);
-    return s->io->stat_path(s->io, path, &st) == 0;
 }
 
 void tlog_recover_close_segment(struct tlog_recovering *s, unsigned i)
@@ -102,7 +22,7 @@ void tlog_recover_close_segment(struct tlog_recovering *s, unsigned i)
 int tlog_recover_open_scan(struct tlog_recovering *s, unsigned i, struct tlog_scan *scan, struct tlog_error *error)
 {
     struct tlog_handle *handle;
-    int r = tlog_segment_open(s->p, i, &handle);
+    int r = s->p->segments[i].forms & TLOG_RAW ? tlog_segment_open(s->p, i, &handle) : -EBADMSG;
     if (r == 0)
         r = tlog_scan_open(scan, s->io, handle->log_fd, handle->idx_fd, s->p->segments[i].pos, s->p->topic->id, error);
     if (r == 0)
@@ -115,7 +35,7 @@ int tlog_recover_open_scan(struct tlog_recovering *s, unsigned i, struct tlog_sc
 /* Segments whose making was cut short (no bytes, no header) are no segments. */
 static int drop_unmade(struct tlog_recovering *s)
 {
-    while (s->p->segment_count > 0) {
+    while (s->p->segment_count > 0 && !(tlog_active(s->p)->forms & TLOG_SEALED)) {
         uint64_t pos = tlog_active(s->p)->pos;
         struct tlog_scan scan;
         struct tlog_io_stat log, idx;
@@ -152,7 +72,8 @@ static struct tlog_point start_of(struct tlog_recovering *s)
 static int drop_baseless(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
 {
     uint64_t start = s->start ? s->start : start_of(s).pos;
-    bool left = !s->recover->same_boot && !s->recover->copied && !s->recover->lost;
+    bool believed = s->recover->same_boot || s->recover->copied || s->recover->lost;
+    bool left = !believed && tlog_recover_sealed_count(s) == 0;
     if (!left || s->p->segment_count == 0 || s->p->segments[0].pos <= start || (row && row->synced > start))
         return 0;
     return tlog_recover_drop_segments(s, 0);
@@ -173,18 +94,11 @@ static int64_t first_append_ns(struct tlog_recovering *s)
 {
     struct tlog_handle *handle;
     struct tlog_entry first;
-    if (s->at.pos == tlog_active(s->p)->pos || tlog_active_open(s->p, &handle) < 0)
+    bool sealed = tlog_active(s->p)->forms & TLOG_SEALED;
+    if (sealed || s->at.pos == tlog_active(s->p)->pos || tlog_active_open(s->p, &handle) < 0)
         return 0;
     struct tlog_scan scan = {.io = s->io, .idx_fd = handle->idx_fd};
     return tlog_scan_entry(&scan, 0, &first) < 0 ? s->at.time_ns : first.time_ns;
-}
-
-static void count_disk_bytes(struct tlog_partition *p)
-{
-    for (unsigned i = 0; i + 1 < p->segment_count; i++) {
-        struct tlog_io_stat st = {.disk_bytes = (p->segments[i + 1].pos - p->segments[i].pos + 4095) & ~(uint64_t)4095};
-        tlog_segment_form(p, i, TLOG_RAW, &st);
-    }
 }
 
 /* Damage stays what it is until somebody mends it: the checkpoint must speak of the same files and bytes. */
@@ -205,7 +119,19 @@ static void settle_damaged(struct tlog_recovering *s, const struct tlog_checkpoi
         p->idx_inode = st.inode;
 }
 
-static void settle(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
+/* Up to where the files are synced: the checkpoint knows, or the last sealed segment, below which all was before it was
+ * sealed; in a copy all but the active segment's were synced just now. */
+static uint64_t synced_to(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
+{
+    const struct tlog_partition *p = s->p;
+    uint64_t synced =
+        row && row->synced <= p->end && row->synced > p->segments[0].pos ? row->synced : p->segments[0].pos;
+    unsigned count = s->recover->copied && !p->damaged ? p->segment_count - 1 : tlog_recover_sealed_count(s);
+    uint64_t below = count == 0 ? 0 : count < p->segment_count ? p->segments[count].pos : p->end;
+    return synced > below || below > p->end ? synced : below;
+}
+
+static int settle(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
 {
     struct tlog_partition *p = s->p;
     struct tlog_io_stat st;
@@ -219,20 +145,32 @@ static void settle(struct tlog_recovering *s, const struct tlog_checkpoint_row *
             p->last_append_ns = p->changed_ns = st.mtime_ns;
     }
     p->segment_first_ns = first_append_ns(s);
-    p->synced = row && row->synced <= p->end && row->synced > p->segments[0].pos ? row->synced : p->segments[0].pos;
+    p->synced = synced_to(s, row);
     p->durable = p->journaled = p->synced;
-    p->inherited = p->synced < p->end || s->changed;
+    p->inherited = p->synced < p->end || s->changed || s->recover->copied;
     /* Names that the checkpoint knows are durable. Others may be of an earlier start that was killed. */
     bool known = row && p->end > p->segments[0].pos && row->synced == p->end && row->segment_pos == tlog_active(p)->pos;
     if (!known)
         p->unlisted = p->files_unlisted = true;
     if (s->changed)
         p->files_unlisted = true;
-    count_disk_bytes(p);
     if (p->damaged)
         settle_damaged(s, row);
     if (p->inherited)
         tlog_partition_needs(p, s->recover->checkpoint.lsn ? s->recover->checkpoint.lsn : 1);
+    return tlog_recover_count_disk(s);
+}
+
+/* Whether the segments are those that the checkpoint knows. */
+static void know_segments(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
+{
+    struct tlog_partition *p = s->p;
+    if (!row || row->segments_hash == 0 || p->segment_count == 0 || p->damaged ||
+        row->segments_hash != tlog_segments_hash(p, row->start, row->segment_pos))
+        return;
+    s->known_below = row->segment_pos;
+    if (p->segments[0].pos == row->start)
+        p->segments[0].seq = row->start_seq;
 }
 
 /* Finds the end and makes the files agree with it. `row` may be NULL. */
@@ -244,9 +182,13 @@ static int repair(struct tlog_recovering *s, const struct tlog_checkpoint_row *r
     if (known < 0)
         return known;
     /* Pages of a failed writeback count as clean: after one, even this boot's cache must prove itself. */
-    int r = empty ? tlog_recover_make_empty(s) : tlog_recover_locate(s, row, known && !failed);
+    int r = empty ? tlog_recover_make_empty(s) : tlog_recover_check_sealed(s);
+    if (r == 0 && !empty)
+        r = tlog_recover_locate(s, row, known && !failed);
     if (r == 0)
         r = tlog_recover_find_holes(s);
+    if (r == 0 && !p->damaged)
+        r = tlog_recover_follow_sealed(s);
     if (r == 0 && !p->damaged && (!s->recover->same_boot || failed))
         r = tlog_recover_replay(s);
     if (r == 0 && row && s->at.pos < row->synced && !p->damaged) {
@@ -265,6 +207,28 @@ static int repair(struct tlog_recovering *s, const struct tlog_checkpoint_row *r
     return r;
 }
 
+/* The number of the first record of segment i. */
+static int learn_first(struct tlog_recovering *s, unsigned i)
+{
+    struct tlog_segment *segment = &s->p->segments[i];
+    struct tlog_point first;
+    struct tlog_scan scan;
+    int r = 0;
+    if (segment->pos < s->known_below && (segment->pos == 0 || segment->seq != 0))
+        return 0;
+    if (segment->forms & TLOG_RAW) {
+        r = tlog_recover_open_scan(s, i, &scan, NULL);
+    } else {
+        r = tlog_recover_sealed(s, segment->pos, &first, NULL, NULL);
+        segment->seq = r == 0 ? first.seq : 0;
+    }
+    if (r == -EBADMSG || r == -ENOENT) {
+        s->p->damaged = true;
+        r = 0;
+    }
+    return r;
+}
+
 int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *p, struct tlog_error *error)
 {
     struct tlog_recovering s = {.recover = recover, .p = p, .io = p->ground->io};
@@ -275,27 +239,23 @@ int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *
     if (r > 0)
         row = NULL;
     if (r >= 0)
-        r = list_segments(&s);
+        r = tlog_recover_list(&s);
     if (r == 0)
         r = tlog_recover_start(&s, row);
     if (r == 0)
         r = drop_unmade(&s);
     if (r == 0)
         r = drop_baseless(&s, row);
+    know_segments(&s, row);
     if (r == 0)
         r = repair(&s, row);
-    struct tlog_scan first;
-    if (r == 0 && p->segment_count > 1) {
-        r = tlog_recover_open_scan(&s, 0, &first, NULL);
-        p->damaged = p->damaged || r == -EBADMSG || r == -ENOENT;
-        r = p->damaged ? 0 : r;
-    }
-    if (r < 0) {
+    if (r == 0 && p->segment_count > 1)
+        r = learn_first(&s, 0);
+    if (r == 0)
+        r = settle(&s, row);
+    if (r < 0)
         tlog_error_set(error, "recovery: %s", r == -ENOTSUP ? "an index of a newer format" : strerror(-r));
-        return r;
-    }
-    settle(&s, row);
-    return 0;
+    return r;
 }
 
 int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, struct tlog_error *error)
@@ -303,24 +263,29 @@ int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, 
     struct tlog_recovering s = {.p = p, .io = p->ground->io};
     s.raw = tlog_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
     tlog_partition_dir(p, s.dir);
-    int r = list_segments(&s);
-    while (r == 0 && p->segment_count > 1 && tlog_recover_size_of(&s, tlog_active(p)->pos, ".log") == 0)
+    int r = tlog_recover_list(&s);
+    while (r == 0 && p->segment_count > 1 && !(tlog_active(p)->forms & TLOG_SEALED) &&
+           tlog_recover_size_of(&s, tlog_active(p)->pos, ".log") == 0)
         p->segment_count--;
     if (r == 0 && p->segment_count == 0)
         r = tlog_segment_add(p, 0, 0, TLOG_RAW);
-    if (r == 0 && tlog_recover_has_file(&s, tlog_active(p)->pos, ".idx"))
+    if (r == 0)
+        r = tlog_recover_check_sealed(&s);
+    bool sealed = r == 0 && tlog_active(p)->forms & TLOG_SEALED;
+    if (r == 0 && !sealed && tlog_recover_has_file(&s, tlog_active(p)->pos, ".idx"))
         r = tlog_recover_trust(&s);
-    if (r == -EBADMSG || r == -ENOENT)
+    if (sealed || r == -EBADMSG || r == -ENOENT)
         r = tlog_recover_locate(&s, NULL, false);
     const struct tlog_checkpoint_row *row = tlog_checkpoint_find(&recover->checkpoint, p->topic->id, p->number);
-    struct tlog_scan first;
     unsigned i = r == 0 && row && row->start > p->segments[0].pos ? tlog_segment_find(p, row->start) : 0;
-    if (r == 0 && tlog_recover_has_file(&s, p->segments[i].pos, ".idx"))
-        (void)tlog_recover_open_scan(&s, i, &first, NULL);
+    if (r == 0 && (p->segments[i].forms & TLOG_SEALED || tlog_recover_has_file(&s, p->segments[i].pos, ".idx")))
+        r = learn_first(&s, i);
     uint64_t idx_bytes = s.idx_bytes;
     struct tlog_point closed = s.at;
     if (r == 0 && s.index_tail && !s.raw)
         r = tlog_recover_index_lines(&s, p->segment_count - 1, UINT64_MAX);
+    if (r == 0)
+        r = tlog_recover_count_disk(&s);
     if (r < 0) {
         tlog_error_set(error, "%s", strerror(-r));
         return r;
@@ -328,7 +293,6 @@ int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, 
     tlog_partition_stand(p, &s.at, idx_bytes);
     p->start = p->segments[i].pos;
     p->start_seq = p->segments[i].seq;
-    count_disk_bytes(p);
     p->durable = p->start;
     if (row && row->synced > p->durable)
         p->durable = row->synced < p->end ? row->synced : p->end;

@@ -2,6 +2,10 @@
 #include "log/recover_state.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "log/sealed.h"
 
 /* Makes a segment begin at s->at. */
 static int roll(struct tlog_recovering *s)
@@ -82,33 +86,72 @@ int tlog_recover_replay(struct tlog_recovering *s)
     return 0;
 }
 
-/* Whether an entry past `pos` says that it ended this rest. */
+static bool ends(const struct tlog_entry *entry, const struct tlog_left_rest *rest)
+{
+    return entry->producer == rest->producer && entry->producer_seq == rest->producer_seq;
+}
+
+/* Whether an entry of segment i past `from` says that it ended this rest. */
+static int ended_in_raw(struct tlog_partition *p, unsigned i, const struct tlog_left_rest *rest, uint64_t from)
+{
+    struct tlog_handle *handle;
+    struct tlog_scan scan;
+    int r = tlog_segment_open(p, i, &handle);
+    if (r == 0)
+        r = tlog_scan_open(&scan, p->ground->io, handle->log_fd, handle->idx_fd, p->segments[i].pos, NULL, NULL);
+    if (r < 0)
+        return r;
+    (void)tlog_scan_seek(&scan, from);
+    for (uint64_t n = (scan.idx_foff - TLOG_INDEX_HEADER_BYTES) / TLOG_ENTRY_BYTES; n < tlog_scan_entries(&scan); n++) {
+        struct tlog_entry entry;
+        r = tlog_scan_entry(&scan, n, &entry);
+        if (r < 0)
+            return r;
+        if (ends(&entry, rest))
+            return 1;
+    }
+    return 0;
+}
+
+/* The same in a sealed segment. */
+static int ended_in_sealed(struct tlog_partition *p, unsigned i, const struct tlog_left_rest *rest, uint64_t from)
+{
+    char path[TLOG_NAME_BYTES], name[TLOG_NAME_BYTES + 8];
+    struct tlog_sealed *sealed;
+    tlog_segment_path(p, p->segments[i].pos, path);
+    snprintf(name, sizeof name, "%s.zst", path);
+    int fd = p->ground->io->open(p->ground->io, name, TLOG_IO_READ);
+    int r = fd < 0 ? fd : tlog_sealed_open(&sealed, p->ground->io, fd, p->segments[i].pos, NULL, NULL);
+    if (r < 0)
+        return r;
+    uint32_t group;
+    bool found = false;
+    r = tlog_sealed_find_group(sealed, TLOG_BY_POS, from, &group);
+    for (; r == 0 && !found && group < sealed->groups; group++) {
+        struct tlog_entry *entries = NULL;
+        struct tlog_point before;
+        size_t count = 0;
+        r = tlog_sealed_group(sealed, group, &before, &entries, &count);
+        for (size_t n = 0; r == 0 && !found && n < count; n++)
+            found = ends(&entries[n], rest);
+        free(entries);
+    }
+    tlog_sealed_free(sealed);
+    return r < 0 ? r : found;
+}
+
 static int has_ended(struct tlog_partition *p, const struct tlog_left_rest *rest)
 {
     const struct tlog_topic *topic = tlog_topic_of(p);
     if (p->number < topic->ends_count && rest->pos < topic->ends[p->number].pos)
-        return 1; /* in the partition of this number that was removed */
-    uint64_t from = rest->pos < p->start ? p->start : rest->pos;
-    for (unsigned i = tlog_segment_find(p, from); i < p->segment_count; i++) {
-        struct tlog_handle *handle;
-        struct tlog_scan scan;
-        int r = tlog_segment_open(p, i, &handle);
-        if (r == 0)
-            r = tlog_scan_open(&scan, p->ground->io, handle->log_fd, handle->idx_fd, p->segments[i].pos, NULL, NULL);
-        if (r < 0)
-            return r;
-        (void)tlog_scan_seek(&scan, from);
-        for (uint64_t n = (scan.idx_foff - TLOG_INDEX_HEADER_BYTES) / TLOG_ENTRY_BYTES; n < tlog_scan_entries(&scan);
-             n++) {
-            struct tlog_entry entry;
-            r = tlog_scan_entry(&scan, n, &entry);
-            if (r < 0)
-                return r;
-            if (entry.producer == rest->producer && entry.producer_seq == rest->producer_seq)
-                return 1;
-        }
-    }
-    return 0;
+        return 1;             /* in the partition of this number that was removed */
+    if (rest->pos < p->start) /* a trim writes down anew those that have not ended, and then its start */
+        return 1;
+    uint64_t from = rest->pos;
+    int r = 0;
+    for (unsigned i = tlog_segment_find(p, from); r == 0 && i < p->segment_count; i++)
+        r = p->segments[i].forms & TLOG_RAW ? ended_in_raw(p, i, rest, from) : ended_in_sealed(p, i, rest, from);
+    return r;
 }
 
 int tlog_partition_end_rest(struct tlog_partition *p, const struct tlog_left_rest *rest)

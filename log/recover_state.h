@@ -16,6 +16,7 @@ struct tlog_recovering {
     unsigned segment;     /* the one that it stands in */
     uint64_t idx_bytes;   /* of its index */
     bool index_tail;      /* the last index was good to its end: in the same boot, whole lines past it count */
+    uint64_t known_below; /* up to here the segments are those that the checkpoint knows: none is missing */
 };
 
 /* Tells "TOPIC/N: BEFORE number AFTER". */
@@ -27,8 +28,29 @@ uint64_t tlog_recover_size_of(struct tlog_recovering *s, uint64_t pos, const cha
 int tlog_recover_stat(struct tlog_recovering *s, uint64_t pos, const char *suffix, struct tlog_io_stat *out);
 bool tlog_recover_has_file(struct tlog_recovering *s, uint64_t pos, const char *suffix);
 void tlog_recover_close_segment(struct tlog_recovering *s, unsigned i);
-/* tlog_scan_open on segment i; learns its first seq. */
+/* tlog_scan_open on segment i, which has raw files; learns its first seq. */
 int tlog_recover_open_scan(struct tlog_recovering *s, unsigned i, struct tlog_scan *scan, struct tlog_error *error);
+
+/* recover_list.c. Adds the segments that the directory holds, and removes what was not made to its end. */
+int tlog_recover_list(struct tlog_recovering *s);
+/* Counts what the files of all segments but the active one take on disk. */
+int tlog_recover_count_disk(struct tlog_recovering *s);
+
+/* recover_sealed.c. What stands at the two ends of a sealed file; either may be NULL. -EBADMSG with a sentence: it is not
+ * whole. */
+int tlog_recover_sealed(struct tlog_recovering *s, uint64_t pos, struct tlog_point *first, struct tlog_point *end,
+                        struct tlog_error *error);
+/* Removes what is there of a segment's raw files. */
+int tlog_recover_remove_raw(struct tlog_recovering *s, uint64_t pos);
+/* Looks at the sealed files that the checkpoint does not vouch for: of one that is not whole the raw files count, if they
+ * are there; else it is damage. */
+int tlog_recover_check_sealed(struct tlog_recovering *s);
+/* The number of the segment after the last sealed one; 0: none is sealed. */
+unsigned tlog_recover_sealed_count(const struct tlog_recovering *s);
+/* Holes cannot be repaired here: they are told, and nothing is added behind them. */
+int tlog_recover_find_holes(struct tlog_recovering *s);
+/* The log ends with a sealed segment: nothing is added to that, a new active one is made. */
+int tlog_recover_follow_sealed(struct tlog_recovering *s);
 
 /* No segment is there: the first is made, and stood in. What it held may be in the journal, which needs no names of
  * files. */
@@ -45,8 +67,8 @@ int tlog_recover_trust(struct tlog_recovering *s);
 int tlog_recover_known_files(struct tlog_recovering *s, const struct tlog_checkpoint_row *row);
 /* 1 when the checkpoint speaks of other files (somebody put a copy in their place), else 0; or -errno. */
 int tlog_recover_replaced(struct tlog_recovering *s, const struct tlog_checkpoint_row *row);
-/* Holes cannot be repaired here: they are told, and nothing is added behind them. */
-int tlog_recover_find_holes(struct tlog_recovering *s);
+/* Where the log stands after segment i, by that segment's own index. -EBADMSG, -ENOENT: it has none that can be read. */
+int tlog_recover_end_of(struct tlog_recovering *s, unsigned i, struct tlog_point *end);
 
 /* recover_index.c. Indexes the whole lines of segment i past `at` and before `limit`. */
 int tlog_recover_index_lines(struct tlog_recovering *s, unsigned i, uint64_t limit);

@@ -123,6 +123,8 @@ static void add_row(struct tlog_partition *p, struct tlog_checkpoint_row *row)
         .end = p->end,
         .segment_pos = p->segment_count > 0 ? tlog_active(p)->pos : 0,
         .start = p->start,
+        .start_seq = p->start_seq,
+        .segments_hash = p->damaged ? 0 : tlog_segments_hash(p, p->start, UINT64_MAX),
         .log_inode = p->log_inode,
         .idx_inode = p->idx_inode,
     };
