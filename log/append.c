@@ -51,7 +51,7 @@ static uint64_t active_bytes(struct tlog_partition *p)
 /* Starts an entry at the end of the log. The first one of a later segment says that a segment begins. */
 static void start_entry(struct tlog_partition *p, int64_t now_ns)
 {
-    bool rolled = p->segment_count > 1 && p->end == tlog_active(p)->pos;
+    bool rolled = p->end == tlog_active(p)->pos && (p->segment_count > 1 || p->start_next > 0);
     p->open->entry = (struct tlog_entry){
         .pos = p->end,
         .seq = p->end_seq,
@@ -119,7 +119,7 @@ void tlog_reserve_release(struct tlog_partition *p)
 
 /* ---- rolling ---- */
 
-static int roll(struct tlog_partition *p)
+int tlog_segment_roll(struct tlog_partition *p)
 {
     int r = tlog_entry_close(p);
     if (r < 0)
@@ -249,7 +249,7 @@ int tlog_append_locked(struct tlog_partition *p, const struct tlog_append *appen
         now_ns = p->last_append_ns;
     int r = open_entry_get(p);
     if (r == 0 && !append->no_roll && roll_due(p, append->bytes, now_ns))
-        r = roll(p);
+        r = tlog_segment_roll(p);
     if (r == 0)
         r = append->own_entry ? append_own(p, append, now_ns) : append_open(p, append, now_ns);
     if (r < 0)

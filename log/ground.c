@@ -20,6 +20,14 @@ void tlog_ground_kick(struct tlog_ground *ground)
     pthread_mutex_unlock(&ground->dirty_lock);
 }
 
+void tlog_ground_kick_maintain(struct tlog_ground *ground)
+{
+    pthread_mutex_lock(&ground->dirty_lock);
+    ground->maintain_kicked = true;
+    pthread_cond_signal(&ground->wake_maintain);
+    pthread_mutex_unlock(&ground->dirty_lock);
+}
+
 void tlog_ground_note(struct tlog_ground *ground, const char *format, ...)
 {
     char line[1024];

@@ -35,12 +35,16 @@ struct tlog_ground {
     struct tlog_partition *dirty; /* newly dirty, for upkeep to take over */
     pthread_cond_t wake;
     bool kicked;
+    pthread_cond_t wake_maintain;
+    bool maintain_kicked;
 };
 
 /* The time for a record: CLOCK_REALTIME, but not more than an hour ahead of what CLOCK_BOOTTIME expects. */
 int64_t tlog_ground_time_ns(struct tlog_ground *ground);
 /* Makes upkeep look now. */
 void tlog_ground_kick(struct tlog_ground *ground);
+/* Makes the maintenance look now. */
+void tlog_ground_kick_maintain(struct tlog_ground *ground);
 /* Tells people a sentence, through options.note. */
 void tlog_ground_note(struct tlog_ground *ground, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

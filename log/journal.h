@@ -24,7 +24,7 @@ enum tlog_journal_type {
                                 end, the bytes */
     TLOG_JOURNAL_DROP = 3,   /* u64 producer, u32 its number: this rest is no more */
     TLOG_JOURNAL_FILES = 4,  /* u64 segment's pos, u64 inode of its .log, u64 of its .idx: made in this boot */
-    TLOG_JOURNAL_START = 5,  /* u64 pos: the partition was trimmed to there */
+    TLOG_JOURNAL_START = 5,  /* u64 pos, u64 seq: the partition was trimmed to there */
 };
 
 enum {

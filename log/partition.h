@@ -55,6 +55,8 @@ struct tlog_segment {
     uint64_t raw_disk_bytes, sealed_disk_bytes; /* of its files; the active one's are not counted here */
     uint64_t sealed_file_bytes;                 /* of the .zst, when there */
     int64_t sealed_mtime_ns;
+    int64_t trimmed_ns; /* CLOCK_BOOTTIME when it was trimmed; 0: it was not */
+    int64_t last_ns;    /* the time of its last entry, once retention has looked; 0: not known */
 };
 
 /* The entry that still grows: its bytes are in the .log, it is not yet in the .idx. */
@@ -83,7 +85,9 @@ struct tlog_partition {
 
     struct tlog_segment *segments; /* oldest first, the last is the active one; at least one once opened */
     unsigned segment_count;
-    uint64_t start, start_seq;    /* of the oldest record kept; segments below it are there for pins alone */
+    uint64_t start, start_seq;           /* of the oldest record kept; segments below it are there for pins alone */
+    uint64_t start_next, start_next_seq; /* what a trim under way raises it to: the checkpoint says it already */
+    struct tlog_pin *pins;
     struct tlog_point closed;     /* after the last entry in the index */
     uint64_t idx_bytes;           /* of the active segment's index */
     struct tlog_open_entry *open; /* NULL: never needed since it was idle; length 0: none open */
@@ -203,6 +207,9 @@ void tlog_segments_forget(struct tlog_partition *p, unsigned count);
 int tlog_segment_unlink(struct tlog_partition *p, uint64_t pos);
 /* Makes the files of a segment that starts at p->closed and adds it. */
 int tlog_segment_make(struct tlog_partition *p);
+/* Closes the active segment and makes the next one. An error after which the partition is as it was, or that of taking
+ * space for unfinished lines in the new one. */
+int tlog_segment_roll(struct tlog_partition *p);
 /* Whether writes are refused, and why: 0, -ESTALE, -EROFS. */
 int tlog_partition_refuses(const struct tlog_partition *p);
 /* An fsync failed: read-only from now on, marked so on disk for the restart. */

@@ -13,7 +13,7 @@ static uint64_t known_start(struct tlog_recovering *s, const struct tlog_checkpo
     struct tlog_replayed *records = tlog_recover_records(s->recover, s->p, &count);
     uint64_t start = row ? row->start : 0;
     for (size_t i = 0; i < count; i++)
-        if (records[i].type == TLOG_JOURNAL_START && records[i].body_bytes >= 8 &&
+        if (records[i].type == TLOG_JOURNAL_START && records[i].body_bytes >= 16 &&
             tlog_get_u64(records[i].body) > start)
             start = tlog_get_u64(records[i].body);
     return start;

@@ -149,6 +149,7 @@ static void store_free(struct tlog_store *store)
     pthread_mutex_destroy(&store->ground.dirty_lock);
     pthread_mutex_destroy(&store->round_lock);
     pthread_cond_destroy(&store->ground.wake);
+    pthread_cond_destroy(&store->ground.wake_maintain);
     free(store->config_text);
     free(store->ground.path);
     free(store);
@@ -173,6 +174,7 @@ int tlog_store_open(struct tlog_store **out, const char *path, const struct tlog
     pthread_mutex_init(&store->ground.dirty_lock, NULL);
     pthread_mutex_init(&store->round_lock, NULL);
     tlog_cond_init(&store->ground.wake);
+    tlog_cond_init(&store->ground.wake_maintain);
     tlog_clock_init(&store->ground.clock);
     tlog_handles_init(&store->ground.handles, store->ground.io, handles_allowed(options));
     store->ground.clock_offset_ns =

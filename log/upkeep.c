@@ -116,15 +116,16 @@ static uint64_t needed_lsn(struct tlog_store *store, uint64_t fallback)
 static void add_row(struct tlog_partition *p, struct tlog_checkpoint_row *row)
 {
     pthread_mutex_lock(&p->lock);
+    uint64_t start = p->start_next > p->start ? p->start_next : p->start;
     *row = (struct tlog_checkpoint_row){
         .partition = p->number,
         .failed = p->sync_error != 0,
         .synced = p->damaged ? p->claimed : p->synced,
         .end = p->end,
         .segment_pos = p->segment_count > 0 ? tlog_active(p)->pos : 0,
-        .start = p->start,
-        .start_seq = p->start_seq,
-        .segments_hash = p->damaged ? 0 : tlog_segments_hash(p, p->start, UINT64_MAX),
+        .start = start,
+        .start_seq = p->start_next > p->start ? p->start_next_seq : p->start_seq,
+        .segments_hash = p->damaged ? 0 : tlog_segments_hash(p, start, UINT64_MAX),
         .log_inode = p->log_inode,
         .idx_inode = p->idx_inode,
     };
