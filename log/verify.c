@@ -7,6 +7,7 @@
 
 #include "log/error.h"
 #include "log/store.h"
+#include "log/verify_sealed.h"
 
 struct verify {
     const struct tlog_io *io;
@@ -52,7 +53,8 @@ struct segment {
     const struct tlog_topic_head *topic;
     uint32_t partition;
     uint64_t pos;
-    bool last, raw;
+    unsigned forms;
+    bool first, last, raw;
 };
 
 /* Bytes of the last segment past its last entry: whole lines, and an unfinished one. */
@@ -153,18 +155,33 @@ static bool unmade(const struct verify *v, const struct segment *segment, int lo
            tlog_index_header_decode(&header, bytes) == -EBADMSG;
 }
 
-static int verify_segment(struct verify *v, const struct segment *segment, struct tlog_point *at)
+/* Whether the segment goes on from where the log stands; the first one stands on its own header. */
+static void check_header(struct verify *v, const struct segment *segment, const struct tlog_point *at,
+                         const struct tlog_point *header, const char *name, const char *suffix)
 {
-    char name[512], path[TLOG_NAME_BYTES];
+    if (segment->first) {
+        if (header->pos == 0 && header->chain != tlog_root_chain(segment->topic->id, segment->partition))
+            damage(v, "%s.%s: belongs to another partition", name, suffix);
+    } else if (at->pos != segment->pos) {
+        damage(v, "%s.%s: bytes from %" PRIu64 " to %" PRIu64 " are missing before it", name,
+               segment->forms & TLOG_RAW ? "log" : "zst", at->pos, segment->pos);
+    } else if (at->chain != header->chain || at->seq != header->seq) {
+        damage(v, "%s.%s: does not go on from the segment before it", name, suffix);
+    }
+}
+
+/* *end: where the log stands after it, as far as it is good. */
+static int verify_raw(struct verify *v, const struct segment *segment, const struct tlog_point *at, const char *name,
+                      struct tlog_point *end)
+{
+    char path[TLOG_NAME_BYTES];
     struct tlog_error error = {0};
     struct tlog_scan scan;
-    snprintf(name, sizeof name, "%s/%u/%020" PRIu64, segment->topic->name, segment->partition, segment->pos);
     snprintf(path, sizeof path, "%s/topics/%s.log", v->path, name);
     int log = v->io->open(v->io, path, TLOG_IO_READ);
     snprintf(path, sizeof path, "%s/topics/%s.idx", v->path, name);
     int idx = v->io->open(v->io, path, TLOG_IO_READ);
     int r = 0;
-    v->out->segments++;
     if (unmade(v, segment, log, idx)) {
         v->out->segments--;
     } else if (log == -ENOENT || idx == -ENOENT) {
@@ -176,13 +193,9 @@ static int verify_segment(struct verify *v, const struct segment *segment, struc
         damage(v, "%s.idx: %s", name, error.text);
         r = 0;
     } else if (r == 0) {
-        if (at->pos != segment->pos)
-            damage(v, "%s.log: bytes from %" PRIu64 " to %" PRIu64 " are missing before it", name, at->pos,
-                   segment->pos);
-        else if (at->chain != scan.at.chain || at->seq != scan.at.seq)
-            damage(v, "%s.idx: does not go on from the segment before it", name);
+        check_header(v, segment, at, &scan.at, name, "idx");
         r = scan_segment(v, segment, &scan, name);
-        *at = scan.at;
+        *end = scan.at;
     }
     if (log >= 0)
         v->io->close(v->io, log);
@@ -191,35 +204,80 @@ static int verify_segment(struct verify *v, const struct segment *segment, struc
     return r;
 }
 
+struct sealed_name {
+    struct verify *v;
+    const char *name;
+    bool counts; /* its entries are not counted elsewhere */
+};
+
+static void sealed_damage(void *arg, const char *what)
+{
+    const struct sealed_name *sealed = arg;
+    damage(sealed->v, "%s.zst: %s", sealed->name, what);
+}
+
+static void sealed_entry(void *arg, const struct tlog_entry *entry)
+{
+    const struct sealed_name *sealed = arg;
+    if (sealed->counts)
+        (void)count_entry(sealed->v, entry);
+}
+
+static int verify_sealed(struct verify *v, const struct segment *segment, const struct tlog_point *at, const char *name,
+                         struct tlog_point *end)
+{
+    char path[TLOG_NAME_BYTES];
+    struct tlog_error error = {0};
+    struct tlog_sealed *sealed;
+    struct sealed_name arg = {v, name, !(segment->forms & TLOG_RAW)};
+    snprintf(path, sizeof path, "%s/topics/%s.zst", v->path, name);
+    int fd = v->io->open(v->io, path, TLOG_IO_READ);
+    int r = fd < 0 ? fd : tlog_sealed_open(&sealed, v->io, fd, segment->pos, segment->topic->id, &error);
+    if (r == -EBADMSG || r == -ENOTSUP) {
+        damage(v, "%s.zst: %s", name, error.text);
+        return 0;
+    }
+    if (r < 0)
+        return r;
+    const struct tlog_index_header *header = &sealed->header;
+    check_header(v, segment, at, &(struct tlog_point){header->pos, header->seq, header->chain, header->time_ns, 0, 0},
+                 name, "zst");
+    if ((segment->forms & TLOG_RAW) && (end->pos != sealed->end.pos || end->chain != sealed->end.chain))
+        damage(v, "%s.zst: is not the same as its raw files", name);
+    *end = sealed->end;
+    struct tlog_sealed_check check = {sealed, sealed_entry, sealed_damage, &arg};
+    r = tlog_sealed_check(&check);
+    tlog_sealed_free(sealed);
+    return r;
+}
+
+static int verify_segment(struct verify *v, const struct segment *segment, struct tlog_point *at)
+{
+    char name[512];
+    struct tlog_point end = *at; /* when none of it can be read */
+    int r = 0;
+    snprintf(name, sizeof name, "%s/%u/%020" PRIu64, segment->topic->name, segment->partition, segment->pos);
+    v->out->segments++;
+    if (segment->forms & TLOG_RAW)
+        r = verify_raw(v, segment, at, name, &end);
+    if (r == 0 && (segment->forms & TLOG_SEALED))
+        r = verify_sealed(v, segment, at, name, &end);
+    *at = end;
+    return r;
+}
+
 /* ---- partitions and topics ---- */
 
 static int verify_partition(struct verify *v, struct tlog_partition *p)
 {
     bool raw = tlog_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
-    unsigned first = tlog_segment_first(p);
-    struct tlog_point at = {.pos = p->segments[first].pos, .seq = p->segments[first].seq};
+    struct tlog_point at = {0};
     int r = 0;
     v->out->partitions++;
-    for (unsigned i = first; r == 0 && i < p->segment_count; i++) {
-        struct segment segment = {p->topic, p->number, p->segments[i].pos, i + 1 == p->segment_count, raw};
-        if (i == first) { /* it stands on its own header */
-            struct tlog_index_header header;
-            uint8_t bytes[TLOG_INDEX_HEADER_BYTES];
-            char path[TLOG_NAME_BYTES];
-            snprintf(path, sizeof path, "%s/topics/%s/%u/%020" PRIu64 ".idx", v->path, p->topic->name, p->number,
-                     segment.pos);
-            int fd = v->io->open(v->io, path, TLOG_IO_READ);
-            if (fd >= 0 && v->io->pread(v->io, fd, bytes, sizeof bytes, 0) == sizeof bytes &&
-                tlog_index_header_decode(&header, bytes) == 0) {
-                at.seq = header.seq;
-                at.chain = header.chain;
-                if (header.pos == 0 && header.chain != tlog_root_chain(p->topic->id, p->number))
-                    damage(v, "%s/%u/%020" PRIu64 ".idx: belongs to another partition", p->topic->name, p->number,
-                           segment.pos);
-            }
-            if (fd >= 0)
-                v->io->close(v->io, fd);
-        }
+    for (unsigned i = 0; r == 0 && i < p->segment_count; i++) {
+        unsigned forms = p->segments[i].forms;
+        bool last = i + 1 == p->segment_count && !(forms & TLOG_SEALED);
+        struct segment segment = {p->topic, p->number, p->segments[i].pos, forms, i == 0, last, raw};
         r = verify_segment(v, &segment, &at);
     }
     return r;
