@@ -86,16 +86,18 @@ static int check_entry(struct walk *walk, const struct tlog_entry *kept)
     int r = hash_data(walk, kept, &whole, &hash);
     if (r < 0)
         return r;
-    bool good = whole && walk->known;
     entry.chain = tlog_entry_chain(kept, hash);
-    if (good && kept->chain != 0 && kept->chain != entry.chain) {
+    walk->known = walk->known && whole;
+    if (walk->known && kept->chain != 0 && kept->chain != entry.chain) {
         tell(walk, "bad chain at position %" PRIu64 ": the data or an entry was changed", kept->pos);
-        good = false;
+        whole = false;
     }
-    walk->known = kept->chain != 0 || good;
-    if (kept->chain != 0)
+    if (kept->chain != 0) {
         entry.chain = kept->chain;
-    if (good)
+        walk->known = true;
+    }
+    /* Where the chain is not known, the frame's own checksum vouches for the data. */
+    if (whole)
         walk->check->each(walk->check->arg, &entry);
     walk->at = tlog_point_after(&entry);
     return 0;

@@ -115,6 +115,10 @@ void unit_copy_store(struct unit *u);
 /* How many names a directory has that begin with this. */
 unsigned unit_count(struct unit *u, const char *dir, const char *prefix);
 
+/* Seals the segment at `pos` of the partition in `dir` ("topics/t/0/"); `raw_stays`: its raw files linger. The store
+ * must be closed. */
+void unit_seal(struct unit *u, const char *dir, uint64_t pos, bool raw_stays);
+
 /* ---- io with a gate: Linux's system calls, of which a test holds back or refuses some ---- */
 
 struct unit_gate {
