@@ -48,6 +48,11 @@ int64_t tlog_clock_now(struct tlog_clock *clock, int64_t realtime_ns, int64_t bo
     return now_ns < realtime_ns ? now_ns : realtime_ns;
 }
 
+bool tlog_clock_doubted(struct tlog_clock *clock, int64_t realtime_ns, int64_t boottime_ns)
+{
+    return tlog_clock_now(clock, realtime_ns, boottime_ns) < realtime_ns - trust_ns;
+}
+
 int64_t tlog_clock_stamp(struct tlog_clock *clock, int64_t realtime_ns, int64_t boottime_ns)
 {
     pthread_mutex_lock(&clock->lock);

@@ -38,6 +38,8 @@ void tlog_clock_start(struct tlog_clock *clock, const struct tlog_clock_mark *le
                       int64_t realtime_ns, int64_t boottime_ns);
 /* The time that something must be older than to be deleted. */
 int64_t tlog_clock_now(struct tlog_clock *clock, int64_t realtime_ns, int64_t boottime_ns);
+/* Whether CLOCK_REALTIME is so far ahead that it is not believed (yet). */
+bool tlog_clock_doubted(struct tlog_clock *clock, int64_t realtime_ns, int64_t boottime_ns);
 /* The time to write on what is to be deleted some time after now: what tlog_clock_now cannot be ahead of. */
 int64_t tlog_clock_stamp(struct tlog_clock *clock, int64_t realtime_ns, int64_t boottime_ns);
 /* What the checkpoint keeps. */

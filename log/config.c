@@ -274,10 +274,14 @@ static int parse_line(struct slice line, enum tlog_key *key, int64_t *value, str
         tlog_error_set(error, "%s: no value", keys[*key].name);
         return -EINVAL;
     }
-    if (keys[*key].kind == CHOICE)
+    if (*key == TLOG_CLEANUP_POLICY && equals(text, "compact")) {
+        tlog_error_set(error, "compact: logs are not compacted yet, only deleted from their head");
+        result = -EINVAL;
+    } else if (keys[*key].kind == CHOICE) {
         result = parse_choice(&keys[*key], text, value, error);
-    else
+    } else {
         result = parse_number(*key, text, value, error);
+    }
     if (result < 0)
         tlog_error_prefix(error, "%s", keys[*key].name);
     return result;

@@ -30,6 +30,7 @@ struct tlog_topic_head {
     uint8_t id[16];
     _Atomic int64_t values[TLOG_KEYS]; /* in force */
     atomic_bool unlisted;              /* its directory entry was not synced */
+    _Atomic int64_t retention_from_ns; /* CLOCK_BOOTTIME before which nothing is deleted by retention */
 
     pthread_mutex_t lock; /* guards these; the name also needs every partition's lock to change */
     char name[256];

@@ -17,7 +17,10 @@ void tlog_store_status(struct tlog_store *store, struct tlog_store_status *out)
     struct tlog_topic **topics;
     size_t count;
     *out = (struct tlog_store_status){.failed = atomic_load(&store->ground.failed)};
+    const struct tlog_io *io = store->ground.io;
     tlog_store_id_text(store->id, out->id);
+    out->clock_doubted = !store->ground.options.read_only &&
+                         tlog_clock_doubted(&store->ground.clock, io->realtime_ns(io), io->boottime_ns(io));
     if (tlog_store_topics(store, &topics, &count) == 0) {
         out->topics = count;
         for (size_t i = 0; i < count; i++) {

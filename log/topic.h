@@ -5,6 +5,8 @@
 #include "log/files.h"
 #include "log/partition.h"
 
+#define TLOG_RETENTION_WAIT_NS INT64_C(10000000000) /* after a start or a change, until something is deleted */
+
 struct tlog_topic {
     struct tlog_topic_head head;        /* whose lock guards all below */
     struct tlog_partition **partitions; /* by number, NULL where none is */

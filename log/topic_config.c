@@ -6,12 +6,19 @@
 
 void tlog_topic_settle(struct tlog_topic *topic)
 {
+    const struct tlog_io *io = topic->head.ground->io;
+    bool retention = false;
     for (unsigned key = 0; key < TLOG_KEYS; key++) {
         int64_t value = tlog_config_has(&topic->config, key)                ? topic->config.values[key]
                         : tlog_config_has(&topic->head.ground->config, key) ? topic->head.ground->config.values[key]
                                                                             : tlog_key_default(key);
-        atomic_store_explicit(&topic->head.values[key], value, memory_order_relaxed);
+        int64_t old = atomic_exchange_explicit(&topic->head.values[key], value, memory_order_relaxed);
+        if (key == TLOG_RETENTION_MS || key == TLOG_RETENTION_BYTES || key == TLOG_CLEANUP_POLICY)
+            retention = retention || old != value;
     }
+    if (retention)
+        atomic_store(&topic->head.retention_from_ns, io->boottime_ns(io) + TLOG_RETENTION_WAIT_NS);
+    tlog_ground_kick_maintain(topic->head.ground);
 }
 
 int64_t tlog_topic_value(struct tlog_topic *topic, enum tlog_key key)
