@@ -2,6 +2,8 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 static const int64_t clock_jump_ns = INT64_C(3600) * 1000000000;
 
@@ -38,4 +40,60 @@ void tlog_ground_note(struct tlog_ground *ground, const char *format, ...)
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
     ground->options.note(ground->options.arg, line);
+}
+
+/* ---- damage ---- */
+
+static bool is_known(const struct tlog_damages *damages, const char *line)
+{
+    for (unsigned i = 0; i < TLOG_DAMAGES_KEPT; i++)
+        if (damages->lines[i] && strcmp(damages->lines[i], line) == 0)
+            return true;
+    return false;
+}
+
+void tlog_ground_damage(struct tlog_ground *ground, const char *format, ...)
+{
+    struct tlog_damages *damages = &ground->damages;
+    char line[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    pthread_mutex_lock(&damages->lock);
+    bool known = is_known(damages, line);
+    char **at = &damages->lines[damages->count % TLOG_DAMAGES_KEPT];
+    if (!known) {
+        free(*at);
+        *at = strdup(line);
+        damages->count++;
+    }
+    pthread_mutex_unlock(&damages->lock);
+    if (!known)
+        tlog_ground_note(ground, "%s", line);
+}
+
+void tlog_damages_each(struct tlog_damages *damages, void (*each)(void *arg, const char *line), void *arg)
+{
+    char *lines[TLOG_DAMAGES_KEPT];
+    unsigned count = 0;
+    pthread_mutex_lock(&damages->lock);
+    for (uint64_t n = damages->count > TLOG_DAMAGES_KEPT ? damages->count - TLOG_DAMAGES_KEPT : 0; n < damages->count;
+         n++) {
+        const char *line = damages->lines[n % TLOG_DAMAGES_KEPT];
+        if (line && (lines[count] = strdup(line)))
+            count++;
+    }
+    pthread_mutex_unlock(&damages->lock);
+    for (unsigned i = 0; i < count; i++) {
+        each(arg, lines[i]);
+        free(lines[i]);
+    }
+}
+
+void tlog_damages_release(struct tlog_damages *damages)
+{
+    for (unsigned i = 0; i < TLOG_DAMAGES_KEPT; i++)
+        free(damages->lines[i]);
+    pthread_mutex_destroy(&damages->lock);
 }

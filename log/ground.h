@@ -10,10 +10,19 @@
 
 #include "log/clock.h"
 #include "log/config.h"
+#include "log/frames.h"
 #include "log/handle.h"
 #include "log/journal.h"
 
 struct tlog_partition;
+
+/* The latest pieces of damage that were met while serving, a sentence each. */
+enum { TLOG_DAMAGES_KEPT = 64 };
+struct tlog_damages {
+    pthread_mutex_t lock; /* guards these */
+    char *lines[TLOG_DAMAGES_KEPT];
+    uint64_t count; /* so far; line n stands at n modulo TLOG_DAMAGES_KEPT */
+};
 
 struct tlog_ground {
     const struct tlog_io *io;
@@ -22,6 +31,9 @@ struct tlog_ground {
     uint64_t producer; /* random, of this start */
     struct tlog_journal journal;
     struct tlog_handles handles;
+    struct tlog_frames frames;
+    struct tlog_damages damages;
+    _Atomic uint64_t logs; /* how many partitions came into being: each has its number as a key of frames */
     struct tlog_recovery recovery;
     atomic_bool failed;      /* the journal's sync failed */
     int64_t clock_offset_ns; /* CLOCK_REALTIME less CLOCK_BOOTTIME when the store was opened */
@@ -45,6 +57,11 @@ int64_t tlog_ground_time_ns(struct tlog_ground *ground);
 void tlog_ground_kick(struct tlog_ground *ground);
 /* Makes the maintenance look now. */
 void tlog_ground_kick_maintain(struct tlog_ground *ground);
+/* Remembers a piece of damage met while serving and tells it, unless that was done. */
+void tlog_ground_damage(struct tlog_ground *ground, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Calls `each` for those remembered, oldest first, without a lock. */
+void tlog_damages_each(struct tlog_damages *damages, void (*each)(void *arg, const char *line), void *arg);
+void tlog_damages_release(struct tlog_damages *damages);
 /* Tells people a sentence, through options.note. */
 void tlog_ground_note(struct tlog_ground *ground, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

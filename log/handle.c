@@ -4,12 +4,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void tlog_handles_init(struct tlog_handles *cache, const struct tlog_io *io, unsigned max)
+static void ring_init(struct tlog_handle_ring *ring, unsigned max)
+{
+    ring->count = 0;
+    ring->max = max < 4 ? 4 : max;
+    ring->head.next = ring->head.previous = &ring->head;
+}
+
+void tlog_handles_init(struct tlog_handles *cache, const struct tlog_io *io, unsigned max_raw, unsigned max_sealed)
 {
     cache->io = io;
-    cache->count = 0;
-    cache->max = max < 4 ? 4 : max;
-    cache->ring.next = cache->ring.previous = &cache->ring;
+    ring_init(&cache->raw, max_raw);
+    ring_init(&cache->sealed, max_sealed);
     pthread_mutex_init(&cache->lock, NULL);
 }
 
@@ -18,20 +24,25 @@ void tlog_handles_release(struct tlog_handles *cache)
     pthread_mutex_destroy(&cache->lock);
 }
 
-static void unlink_handle(struct tlog_handles *cache, struct tlog_handle *handle)
+static struct tlog_handle_ring *ring_of(struct tlog_handles *cache, const struct tlog_handle *handle)
+{
+    return handle->sealed ? &cache->sealed : &cache->raw;
+}
+
+static void unlink_handle(struct tlog_handle_ring *ring, struct tlog_handle *handle)
 {
     handle->next->previous = handle->previous;
     handle->previous->next = handle->next;
-    cache->count--;
+    ring->count--;
 }
 
-static void link_newest(struct tlog_handles *cache, struct tlog_handle *handle)
+static void link_newest(struct tlog_handle_ring *ring, struct tlog_handle *handle)
 {
-    handle->next = &cache->ring;
-    handle->previous = cache->ring.previous;
+    handle->next = &ring->head;
+    handle->previous = ring->head.previous;
     handle->previous->next = handle;
-    cache->ring.previous = handle;
-    cache->count++;
+    ring->head.previous = handle;
+    ring->count++;
 }
 
 int tlog_handle_sync(struct tlog_handle *handle)
@@ -57,11 +68,11 @@ static bool take(struct tlog_handle *handle, bool dirty_too)
 
 /* Takes the handle that was not used for longest from its owner; NULL when none can be had without waiting.
  * Called with the cache's lock and `held`, the lock of the partition that asks. */
-static struct tlog_handle *take_oldest(struct tlog_handles *cache, pthread_mutex_t *held, bool dirty_too)
+static struct tlog_handle *take_oldest(struct tlog_handle_ring *ring, pthread_mutex_t *held, bool dirty_too)
 {
-    for (unsigned looked = 2 * cache->count; looked > 0; looked--) {
-        struct tlog_handle *oldest = cache->ring.next;
-        unlink_handle(cache, oldest);
+    for (unsigned looked = 2 * ring->count; looked > 0; looked--) {
+        struct tlog_handle *oldest = ring->head.next;
+        unlink_handle(ring, oldest);
         bool ours = oldest->owner_lock == held;
         if (!atomic_exchange(&oldest->used, false) && (ours || pthread_mutex_trylock(oldest->owner_lock) == 0)) {
             bool taken = take(oldest, dirty_too);
@@ -70,20 +81,53 @@ static struct tlog_handle *take_oldest(struct tlog_handles *cache, pthread_mutex
             if (taken)
                 return oldest;
         }
-        link_newest(cache, oldest);
+        link_newest(ring, oldest);
     }
     return NULL;
+}
+
+/* Makes room for one more handle. Over the bound when nothing can be taken: better a few descriptors more than a failed
+ * write. */
+static void make_room(struct tlog_handles *cache, struct tlog_handle_ring *ring, pthread_mutex_t *held)
+{
+    struct tlog_handle *old = NULL;
+    pthread_mutex_lock(&cache->lock);
+    if (ring->count >= ring->max) {
+        old = take_oldest(ring, held, false);
+        if (!old)
+            old = take_oldest(ring, held, true);
+    }
+    pthread_mutex_unlock(&cache->lock);
+    if (old)
+        tlog_handle_unref(old);
+}
+
+static void release_hold(struct tlog_hold *hold)
+{
+    tlog_handle_unref((struct tlog_handle *)(void *)hold);
+}
+
+static struct tlog_handle *handle_new(const struct tlog_io *io)
+{
+    struct tlog_handle *handle = calloc(1, sizeof *handle);
+    if (!handle)
+        return NULL;
+    handle->hold.release = release_hold;
+    handle->io = io;
+    handle->log_fd = handle->idx_fd = -1;
+    atomic_init(&handle->refs, 1);
+    atomic_init(&handle->used, true);
+    return handle;
 }
 
 static struct tlog_handle *open_files(const struct tlog_io *io, const char *path, int flags, int *error)
 {
     char name[4096];
-    struct tlog_handle *handle = calloc(1, sizeof *handle);
+    struct tlog_handle *handle = handle_new(io);
     if (!handle) {
         *error = -ENOMEM;
         return NULL;
     }
-    handle->io = io;
     snprintf(name, sizeof name, "%s.log", path);
     handle->log_fd = io->open(io, name, flags);
     if (handle->log_fd >= 0) {
@@ -100,35 +144,52 @@ static struct tlog_handle *open_files(const struct tlog_io *io, const char *path
     return NULL;
 }
 
+static void own(struct tlog_handles *cache, struct tlog_handle *handle, struct tlog_handle **owner,
+                pthread_mutex_t *owner_lock)
+{
+    struct tlog_handle_ring *ring = ring_of(cache, handle);
+    handle->owner = owner;
+    handle->owner_lock = owner_lock;
+    pthread_mutex_lock(&cache->lock);
+    link_newest(ring, handle);
+    pthread_mutex_unlock(&cache->lock);
+    *owner = handle;
+}
+
 int tlog_handles_open(struct tlog_handles *cache, const char *path, int flags, struct tlog_handle **owner,
                       pthread_mutex_t *owner_lock, int *sync_error)
 {
-    /* Over the bound when nothing can be taken: better a few descriptors more than a failed write. */
-    struct tlog_handle *old = NULL;
-    pthread_mutex_lock(&cache->lock);
-    if (cache->count >= cache->max) {
-        old = take_oldest(cache, owner_lock, false);
-        if (!old)
-            old = take_oldest(cache, owner_lock, true);
-    }
-    pthread_mutex_unlock(&cache->lock);
-    if (old)
-        tlog_handle_unref(old);
-
+    make_room(cache, &cache->raw, owner_lock);
     int error = 0;
     struct tlog_handle *handle = open_files(cache->io, path, flags, &error);
     if (!handle)
         return error;
-    atomic_init(&handle->refs, 1);
-    atomic_init(&handle->used, true);
-    handle->owner = owner;
-    handle->owner_lock = owner_lock;
     handle->sync_error = sync_error;
-    pthread_mutex_lock(&cache->lock);
-    link_newest(cache, handle);
-    pthread_mutex_unlock(&cache->lock);
-    *owner = handle;
+    own(cache, handle, owner, owner_lock);
     return 0;
+}
+
+int tlog_handle_open_sealed(const struct tlog_io *io, const char *path, uint64_t pos, const uint8_t topic_id[16],
+                            struct tlog_handle **out, struct tlog_error *error)
+{
+    char name[4096];
+    snprintf(name, sizeof name, "%s.zst", path);
+    struct tlog_handle *handle = handle_new(io);
+    int fd = handle ? io->open(io, name, TLOG_IO_READ) : -ENOMEM;
+    int r = fd < 0 ? fd : tlog_sealed_open(&handle->sealed, io, fd, pos, topic_id, error);
+    if (r < 0) {
+        free(handle);
+        return r;
+    }
+    *out = handle;
+    return 0;
+}
+
+void tlog_handles_keep(struct tlog_handles *cache, struct tlog_handle *handle, struct tlog_handle **owner,
+                       pthread_mutex_t *owner_lock)
+{
+    make_room(cache, &cache->sealed, owner_lock);
+    own(cache, handle, owner, owner_lock);
 }
 
 void tlog_handles_close(struct tlog_handles *cache, struct tlog_handle **owner)
@@ -137,15 +198,16 @@ void tlog_handles_close(struct tlog_handles *cache, struct tlog_handle **owner)
     if (!handle)
         return;
     pthread_mutex_lock(&cache->lock);
-    unlink_handle(cache, handle);
+    unlink_handle(ring_of(cache, handle), handle);
     pthread_mutex_unlock(&cache->lock);
     *owner = NULL;
     tlog_handle_unref(handle);
 }
 
-void tlog_handle_ref(struct tlog_handle *handle)
+struct tlog_handle *tlog_handle_ref(struct tlog_handle *handle)
 {
     atomic_fetch_add_explicit(&handle->refs, 1, memory_order_relaxed);
+    return handle;
 }
 
 void tlog_handle_unref(struct tlog_handle *handle)
@@ -154,7 +216,11 @@ void tlog_handle_unref(struct tlog_handle *handle)
         return;
     if (handle->map)
         handle->io->unmap(handle->io, handle->map, handle->map_bytes);
-    handle->io->close(handle->io, handle->log_fd);
-    handle->io->close(handle->io, handle->idx_fd);
+    if (handle->sealed) {
+        tlog_sealed_free(handle->sealed);
+    } else {
+        handle->io->close(handle->io, handle->log_fd);
+        handle->io->close(handle->io, handle->idx_fd);
+    }
     free(handle);
 }

@@ -8,7 +8,7 @@
 
 #include "log/partition.h"
 
-/* ---- names and segments ---- */
+/* ---- names and new segments ---- */
 
 void tlog_topic_dir(const struct tlog_topic_head *topic, char to[TLOG_NAME_BYTES])
 {
@@ -26,107 +26,6 @@ void tlog_segment_path(const struct tlog_partition *p, uint64_t pos, char to[TLO
     tlog_partition_dir(p, dir);
     if (snprintf(to, TLOG_NAME_BYTES, "%s/%020" PRIu64, p->trash ? p->trash : dir, pos) >= TLOG_NAME_BYTES)
         to[TLOG_NAME_BYTES - 1] = 0;
-}
-
-int tlog_segment_open(struct tlog_partition *p, unsigned i, struct tlog_handle **out)
-{
-    struct tlog_segment *segment = &p->segments[i];
-    if (segment->handle) {
-        atomic_store_explicit(&segment->handle->used, true, memory_order_relaxed);
-        *out = segment->handle;
-        return 0;
-    }
-    if (p->deleted && !p->trash) /* its name may be another's by now */
-        return -ESTALE;
-    char path[TLOG_NAME_BYTES];
-    tlog_segment_path(p, segment->pos, path);
-    int r = tlog_handles_open(&p->ground->handles, path, p->ground->options.read_only ? TLOG_IO_READ : TLOG_IO_WRITE,
-                              &segment->handle, &p->lock, &p->sync_error);
-    *out = segment->handle;
-    return r == -ENOENT && p->deleted ? -ESTALE : r; /* the trash was emptied */
-}
-
-unsigned tlog_segment_find(const struct tlog_partition *p, uint64_t pos)
-{
-    unsigned low = 0, high = p->segment_count;
-    while (high - low > 1) {
-        unsigned middle = low + (high - low) / 2;
-        if (p->segments[middle].pos <= pos)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-uint64_t tlog_segments_hash(const struct tlog_partition *p, uint64_t from, uint64_t to)
-{
-    uint64_t hash = 0;
-    for (unsigned i = 0; i < p->segment_count; i++)
-        if (p->segments[i].pos >= from && p->segments[i].pos <= to) {
-            uint8_t bytes[8];
-            tlog_put_u64(bytes, p->segments[i].pos);
-            hash = tlog_hash(bytes, sizeof bytes, hash);
-        }
-    return hash;
-}
-
-int tlog_segment_add(struct tlog_partition *p, uint64_t pos, uint64_t seq, unsigned forms)
-{
-    struct tlog_segment *grown = realloc(p->segments, (p->segment_count + 1) * sizeof *grown);
-    if (!grown)
-        return -ENOMEM;
-    p->segments = grown;
-    for (unsigned i = 0; i < p->segment_count; i++)
-        tlog_handle_moved(&grown[i].handle);
-    grown[p->segment_count++] = (struct tlog_segment){.pos = pos, .seq = seq, .forms = forms};
-    return 0;
-}
-
-void tlog_segment_form(struct tlog_partition *p, unsigned i, unsigned form, const struct tlog_io_stat *st)
-{
-    struct tlog_segment *segment = &p->segments[i];
-    bool sealed = form == TLOG_SEALED, was = segment->sealed_file_bytes > 0;
-    uint64_t *counted = sealed ? &segment->sealed_disk_bytes : &segment->raw_disk_bytes;
-    uint64_t now = st ? st->disk_bytes : 0;
-    uint64_t bytes = (i + 1 < p->segment_count ? p->segments[i + 1].pos : p->end) - segment->pos;
-    p->closed_disk_bytes += now - *counted;
-    *counted = now;
-    if (sealed) {
-        p->sealed_bytes += (st ? bytes : 0) - (was ? bytes : 0);
-        segment->sealed_file_bytes = st ? st->size_bytes : 0;
-        segment->sealed_mtime_ns = st ? st->mtime_ns : 0;
-    }
-    segment->forms = st ? segment->forms | form : segment->forms & ~form;
-    if (!st && segment->handle && sealed == (segment->handle->sealed != NULL))
-        tlog_handles_close(&p->ground->handles, &segment->handle);
-}
-
-void tlog_segments_forget(struct tlog_partition *p, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        tlog_segment_form(p, i, TLOG_RAW, NULL);
-        tlog_segment_form(p, i, TLOG_SEALED, NULL);
-        tlog_handles_close(&p->ground->handles, &p->segments[i].handle);
-    }
-    p->segment_count -= count;
-    memmove(p->segments, p->segments + count, p->segment_count * sizeof *p->segments);
-    for (unsigned i = 0; i < p->segment_count; i++)
-        tlog_handle_moved(&p->segments[i].handle);
-}
-
-int tlog_segment_unlink(struct tlog_partition *p, uint64_t pos)
-{
-    static const char *const suffixes[] = {"zst", "log", "idx"};
-    char path[TLOG_NAME_BYTES], name[TLOG_NAME_BYTES + 8];
-    int result = 0;
-    tlog_segment_path(p, pos, path);
-    for (unsigned i = 0; i < 3 && result == 0; i++) {
-        snprintf(name, sizeof name, "%s.%s", path, suffixes[i]);
-        int r = p->ground->io->unlink(p->ground->io, name);
-        result = r == -ENOENT ? 0 : r;
-    }
-    return result;
 }
 
 static int make_files(struct tlog_partition *p, const char *path, struct tlog_handle **owner)
@@ -213,6 +112,7 @@ int tlog_partition_new(struct tlog_partition **out, struct tlog_topic_head *topi
     p->ground = topic->ground;
     p->topic = topic;
     p->number = number;
+    p->log = atomic_fetch_add(&p->ground->logs, 1);
     p->set_mtime_end = UINT64_MAX;
     atomic_init(&p->refs, 1);
     pthread_mutex_init(&p->lock, NULL);
@@ -330,12 +230,12 @@ void tlog_partition_watch(struct tlog_partition *partition, bool on)
 }
 
 /* What du counts. Appends allocate by the page; asking the filesystem for each stat would cost more. */
-static uint64_t disk_bytes(const struct tlog_partition *p)
+uint64_t tlog_active_disk_bytes(const struct tlog_partition *p)
 {
     uint64_t log = p->end - p->segments[p->segment_count - 1].pos;
     if (log < p->reserved_log)
         log = p->reserved_log;
-    return p->closed_disk_bytes + ((log + 4095) & ~(uint64_t)4095) + ((p->idx_bytes + 4095) & ~(uint64_t)4095);
+    return ((log + 4095) & ~(uint64_t)4095) + ((p->idx_bytes + 4095) & ~(uint64_t)4095);
 }
 
 void tlog_partition_bounds(struct tlog_partition *partition, struct tlog_bounds *out)
@@ -351,7 +251,7 @@ void tlog_partition_bounds(struct tlog_partition *partition, struct tlog_bounds 
         .start_seq = p->start_seq,
         .end_seq = p->end_seq,
         .pending = p->pending,
-        .disk_bytes = disk_bytes(p),
+        .disk_bytes = p->closed_disk_bytes + tlog_active_disk_bytes(p),
         .mtime_ns = p->set_mtime_end == p->end ? p->set_mtime_ns : p->last_append_ns,
         .ctime_ns = p->changed_ns,
         .chain = p->closed.chain,

@@ -76,6 +76,7 @@ struct tlog_partition {
     struct tlog_ground *ground;
     struct tlog_topic_head *topic;
     uint32_t number;
+    uint64_t log; /* its number among the frames' keys */
     atomic_int refs;
     void *user;
     atomic_int watched;
@@ -178,7 +179,10 @@ int tlog_partition_keep_attr(struct tlog_partition *p);
 
 /* The rest expects the lock to be held, unless said otherwise. */
 
-/* The open files of segment number i. */
+/* What the active segment takes on disk. */
+uint64_t tlog_active_disk_bytes(const struct tlog_partition *p);
+/* The open files of segment number i, in the form that is read. Files are opened with the lock held, sealed ones too:
+ * whoever can do without it holds a segment instead, see below. */
 int tlog_segment_open(struct tlog_partition *p, unsigned i, struct tlog_handle **out);
 static inline int tlog_active_open(struct tlog_partition *p, struct tlog_handle **out)
 {
@@ -206,6 +210,31 @@ uint64_t tlog_segments_hash(const struct tlog_partition *p, uint64_t from, uint6
 void tlog_segments_forget(struct tlog_partition *p, unsigned count);
 /* Removes a segment's files, in an order that leaves a whole form or a lone index if it is cut short. */
 int tlog_segment_unlink(struct tlog_partition *p, uint64_t pos);
+
+/* Without the lock: a segment that is held, so that its files can be read without it. */
+struct tlog_held {
+    struct tlog_handle *handle; /* a reference; NULL: the pos asked for is the end */
+    uint64_t pos, end;          /* of the segment, or of the log in the active one */
+    uint64_t idx_bytes;         /* of the active one's index that count; 0: all of the file */
+};
+/* Holds the segment that has pos. -ESTALE below the oldest; -EIO its files are missing or damaged, which has been told. */
+int tlog_segment_hold(struct tlog_partition *p, uint64_t pos, struct tlog_held *held);
+/* The same for the one that begins at pos, be it empty. -ESTALE there is none. */
+int tlog_segment_hold_exactly(struct tlog_partition *p, uint64_t pos, struct tlog_held *held);
+/* The header of a held segment, from whichever form. */
+int tlog_held_header(const struct tlog_held *held, struct tlog_index_header *out);
+/* A scan over the closed entries of a held raw segment. */
+int tlog_held_scan(const struct tlog_held *held, struct tlog_scan *scan);
+/* The number of the first record of the segment that begins at pos; reads its header if it has to. -ESTALE it is gone. */
+int tlog_segment_seq(struct tlog_partition *p, uint64_t pos, uint64_t *seq);
+/* Tells damage in the sealed segment at pos. */
+void tlog_segment_damage(struct tlog_partition *p, uint64_t pos, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* A file to be read by tlog_segment_file_read. Takes the descriptor, also when it fails. */
+int tlog_segment_file_new(struct tlog_segment_file **out, const struct tlog_io *io, int fd);
+
+/* The rest expects the lock to be held again. */
+
 /* Makes the files of a segment that starts at p->closed and adds it. */
 int tlog_segment_make(struct tlog_partition *p);
 /* Closes the active segment and makes the next one. An error after which the partition is as it was, or that of taking

@@ -10,7 +10,10 @@
 #include "log/error.h"
 #include "log/lock.h"
 
-enum { SPARE_FILES = 128 };
+enum {
+    SPARE_FILES = 128,
+    SEALED_OPEN_MOST = 64, /* each keeps its seek table in memory: 512 KiB for segments of 256 MiB */
+};
 
 /* ---- a failed journal ---- */
 
@@ -36,7 +39,8 @@ static void journal_pressed(void *arg)
 
 /* ---- opening ---- */
 
-static unsigned handles_allowed(const struct tlog_options *options)
+/* How many descriptors the open files of segments may take. */
+static unsigned files_allowed(const struct tlog_options *options)
 {
     unsigned files = options->max_files;
     struct rlimit limit;
@@ -46,7 +50,7 @@ static unsigned handles_allowed(const struct tlog_options *options)
             files = limit.rlim_cur > 65536 ? 65536 : (unsigned)limit.rlim_cur;
         files = files > 2 * SPARE_FILES ? files - SPARE_FILES : files / 2;
     }
-    return files / 2;
+    return files;
 }
 
 static int read_config(struct tlog_store *store, struct tlog_error *error)
@@ -140,8 +144,10 @@ static void store_free(struct tlog_store *store)
     free(store->topics);
     if (store->ground.journal.io)
         tlog_journal_close(&store->ground.journal);
+    tlog_frames_release(&store->ground.frames);
     tlog_handles_release(&store->ground.handles);
     tlog_clock_release(&store->ground.clock);
+    tlog_damages_release(&store->ground.damages);
     if (store->lock_fd >= 0)
         store->ground.io->close(store->ground.io, store->lock_fd);
     pthread_mutex_destroy(&store->lock);
@@ -176,7 +182,10 @@ int tlog_store_open(struct tlog_store **out, const char *path, const struct tlog
     tlog_cond_init(&store->ground.wake);
     tlog_cond_init(&store->ground.wake_maintain);
     tlog_clock_init(&store->ground.clock);
-    tlog_handles_init(&store->ground.handles, store->ground.io, handles_allowed(options));
+    unsigned files = files_allowed(options), sealed = files / 4 < SEALED_OPEN_MOST ? files / 4 : SEALED_OPEN_MOST;
+    tlog_handles_init(&store->ground.handles, store->ground.io, (files - sealed) / 2, sealed);
+    tlog_frames_init(&store->ground.frames, TLOG_FRAMES_KEPT, !options->no_upkeep);
+    pthread_mutex_init(&store->ground.damages.lock, NULL);
     store->ground.clock_offset_ns =
         store->ground.io->realtime_ns(store->ground.io) - store->ground.io->boottime_ns(store->ground.io);
     while (store->ground.producer == 0)

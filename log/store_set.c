@@ -38,8 +38,13 @@ void tlog_store_status(struct tlog_store *store, struct tlog_store_status *out)
         pthread_mutex_unlock(&store->ground.journal.lock);
     }
     pthread_mutex_lock(&store->ground.handles.lock);
-    out->open_files = 2ul * store->ground.handles.count;
+    out->open_files = 2ul * store->ground.handles.raw.count + store->ground.handles.sealed.count;
     pthread_mutex_unlock(&store->ground.handles.lock);
+}
+
+void tlog_store_damages(struct tlog_store *store, void (*each)(void *arg, const char *line), void *arg)
+{
+    tlog_damages_each(&store->ground.damages, each, arg);
 }
 
 int tlog_store_statfs(struct tlog_store *store, struct statvfs *out)

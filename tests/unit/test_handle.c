@@ -20,7 +20,7 @@ struct cache {
 static void begin(struct unit *u, struct cache *cache)
 {
     assert_int_equal(u->io->mkdir(u->io, u->path), 0);
-    tlog_handles_init(&cache->handles, u->io, MAX);
+    tlog_handles_init(&cache->handles, u->io, MAX, MAX);
     for (unsigned i = 0; i < OWNERS; i++) {
         struct owner *owner = &cache->owners[i];
         pthread_mutex_init(&owner->lock, NULL);
@@ -52,7 +52,7 @@ static void end(struct unit *u, struct cache *cache)
         pthread_mutex_unlock(&cache->owners[i].lock);
         pthread_mutex_destroy(&cache->owners[i].lock);
     }
-    assert_int_equal(cache->handles.count, 0);
+    assert_int_equal(cache->handles.raw.count, 0);
     tlog_handles_release(&cache->handles);
     if (u->disk)
         assert_int_equal(simdisk_open_files(u->disk), 0);
@@ -63,7 +63,7 @@ static unsigned open_count(const struct cache *cache)
     unsigned count = 0;
     for (unsigned i = 0; i < OWNERS; i++)
         count += cache->owners[i].handle != NULL;
-    assert_int_equal(count, cache->handles.count);
+    assert_int_equal(count, cache->handles.raw.count);
     return count;
 }
 
