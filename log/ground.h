@@ -47,8 +47,14 @@ struct tlog_ground {
     struct tlog_partition *dirty; /* newly dirty, for upkeep to take over */
     pthread_cond_t wake;
     bool kicked;
-    pthread_cond_t wake_maintain;
+    pthread_cond_t wake_maintain; /* the same for the maintenance */
     bool maintain_kicked;
+    char sealing[320];          /* what it seals now; empty: nothing */
+    uint64_t unsealed_segments; /* full ones that are to be sealed */
+    int64_t unsealed_ns;        /* when the oldest of them ended; 0: none */
+
+    bool sealing_late;    /* it could not be written, and that was told; the maintenance's own */
+    atomic_bool stopping; /* the store is being closed: what is slow is given up */
 };
 
 /* The time for a record: CLOCK_REALTIME, but not more than an hour ahead of what CLOCK_BOOTTIME expects. */
@@ -62,6 +68,10 @@ void tlog_ground_damage(struct tlog_ground *ground, const char *format, ...) __a
 /* Calls `each` for those remembered, oldest first, without a lock. */
 void tlog_damages_each(struct tlog_damages *damages, void (*each)(void *arg, const char *line), void *arg);
 void tlog_damages_release(struct tlog_damages *damages);
+static inline bool tlog_ground_stopping(struct tlog_ground *ground)
+{
+    return atomic_load_explicit(&ground->stopping, memory_order_relaxed);
+}
 /* Tells people a sentence, through options.note. */
 void tlog_ground_note(struct tlog_ground *ground, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -53,6 +53,7 @@ struct tlog_segment {
     uint64_t pos, seq; /* its first; seq 0 with another pos: not known yet, tlog_segment_seq tells */
     struct tlog_handle *handle;
     unsigned forms;
+    bool spoilt; /* its data or index is damaged, or cannot be read: it is not sealed in this run */
     uint64_t raw_disk_bytes, sealed_disk_bytes; /* of its files; the active one's are not counted here */
     uint64_t sealed_file_bytes;                 /* of the .zst, when there */
     int64_t sealed_mtime_ns;
@@ -276,6 +277,8 @@ void tlog_writers_end(struct tlog_partition *p);
 
 /* Syncs the files up to the end as it is now, without the lock. 0 or -EIO (now failed), -ENOSPC. */
 int tlog_partition_flush(struct tlog_partition *p);
+/* Syncs its directory, without the lock. -ESTALE: deleted. */
+int tlog_partition_sync_dir(struct tlog_partition *p);
 /* Syncs the directory entries that a durable answer depends on, without the lock. */
 int tlog_partition_list(struct tlog_partition *p);
 /* Raises `durable` to what the journal is known to have synced. */

@@ -12,6 +12,7 @@ struct tlog_sealing {
     struct tlog_index_header header;
     struct tlog_point at; /* after the last entry */
     uint64_t foff;        /* where the next frame goes */
+    uint64_t synced_foff; /* below it the file was synced */
     uint64_t bytes;       /* of content */
     uint64_t entries;     /* in groups that are closed */
     ZSTD_CCtx *compressor;
@@ -23,6 +24,9 @@ struct tlog_sealing {
     uint32_t group_count;
     struct tlog_buffer rows, payloads, seek;
 };
+
+/* So much is written between two syncs: a sync of all of it at the end would hold up those of others. */
+enum { SYNC_BYTES = 8 << 20 };
 
 static int set_up(struct tlog_sealing *sealing, const char *path)
 {
@@ -120,9 +124,13 @@ static int write_bytes(struct tlog_sealing *sealing, const void *data, size_t by
 {
     struct iovec part = {(void *)(uintptr_t)data, bytes};
     int r = bytes > 0 ? sealing->io->pwritev(sealing->io, sealing->fd, &part, 1, sealing->foff) : 0;
-    if (r == 0)
-        sealing->foff += bytes;
-    return r;
+    if (r < 0)
+        return r;
+    sealing->foff += bytes;
+    if (sealing->foff - sealing->synced_foff < SYNC_BYTES)
+        return 0;
+    sealing->synced_foff = sealing->foff;
+    return sealing->io->sync(sealing->io, sealing->fd);
 }
 
 static int write_frame(struct tlog_sealing *sealing, size_t bytes)

@@ -133,6 +133,8 @@ static int open_all(struct tlog_store *store, struct tlog_error *error)
         r = tlog_store_write_id(store);
     if (r == 0 && !store->ground.options.no_upkeep)
         r = tlog_upkeep_start(store);
+    if (r == 0 && !store->ground.options.no_upkeep)
+        r = tlog_maintain_start(store);
     return r;
 }
 
@@ -154,6 +156,7 @@ static void store_free(struct tlog_store *store)
     pthread_mutex_destroy(&store->ground.admin_lock);
     pthread_mutex_destroy(&store->ground.dirty_lock);
     pthread_mutex_destroy(&store->round_lock);
+    pthread_mutex_destroy(&store->maintain_lock);
     pthread_cond_destroy(&store->ground.wake);
     pthread_cond_destroy(&store->ground.wake_maintain);
     free(store->config_text);
@@ -179,6 +182,7 @@ int tlog_store_open(struct tlog_store **out, const char *path, const struct tlog
     pthread_mutex_init(&store->ground.admin_lock, NULL);
     pthread_mutex_init(&store->ground.dirty_lock, NULL);
     pthread_mutex_init(&store->round_lock, NULL);
+    pthread_mutex_init(&store->maintain_lock, NULL);
     tlog_cond_init(&store->ground.wake);
     tlog_cond_init(&store->ground.wake_maintain);
     tlog_clock_init(&store->ground.clock);
@@ -195,6 +199,7 @@ int tlog_store_open(struct tlog_store **out, const char *path, const struct tlog
         if (error && error->text[0] == 0)
             tlog_error_set(error, "%s", strerror(-r));
         tlog_error_prefix(error, "%s", path);
+        tlog_maintain_stop(store);
         tlog_upkeep_stop(store);
         store_free(store);
         return r;
@@ -205,6 +210,7 @@ int tlog_store_open(struct tlog_store **out, const char *path, const struct tlog
 
 int tlog_store_close(struct tlog_store *store, struct tlog_error *error)
 {
+    tlog_maintain_stop(store);
     tlog_upkeep_stop(store);
     int r = tlog_store_sync(store);
     if (r < 0)

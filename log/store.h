@@ -20,6 +20,10 @@ struct tlog_store {
     bool upkeep_runs;
     bool stopping; /* guarded by ground.dirty_lock */
 
+    pthread_mutex_t maintain_lock; /* one round of maintenance at a time; taken before all others */
+    pthread_t maintain;
+    bool maintain_runs;
+
     pthread_mutex_t round_lock;    /* one round of upkeep at a time; taken before all others; guards these */
     struct tlog_partition *tended; /* what upkeep looks after */
     bool checkpoint_late;          /* the last one found no space */
@@ -56,6 +60,11 @@ void tlog_upkeep_stop(struct tlog_store *store);
 void tlog_upkeep_release(struct tlog_store *store);
 /* Flushes everything, writes the checkpoint and gives the journal's space back. */
 int tlog_upkeep_flush_all(struct tlog_store *store);
+
+/* maintain.c: the maintenance's thread. */
+int tlog_maintain_start(struct tlog_store *store);
+/* Returns soon, also when a segment is being sealed: that is given up, and done again after the next start. */
+void tlog_maintain_stop(struct tlog_store *store);
 
 /* recover.c: everything between the lock and service. `copied`: journal and checkpoint are another store's. */
 int tlog_store_recover(struct tlog_store *store, bool copied, struct tlog_error *error);

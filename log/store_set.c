@@ -37,6 +37,11 @@ void tlog_store_status(struct tlog_store *store, struct tlog_store_status *out)
         out->syncs = store->ground.journal.syncs;
         pthread_mutex_unlock(&store->ground.journal.lock);
     }
+    pthread_mutex_lock(&store->ground.dirty_lock);
+    memcpy(out->sealing, store->ground.sealing, sizeof out->sealing);
+    out->unsealed_segments = store->ground.unsealed_segments;
+    out->unsealed_ns = store->ground.unsealed_ns;
+    pthread_mutex_unlock(&store->ground.dirty_lock);
     pthread_mutex_lock(&store->ground.handles.lock);
     out->open_files = 2ul * store->ground.handles.raw.count + store->ground.handles.sealed.count;
     pthread_mutex_unlock(&store->ground.handles.lock);

@@ -44,6 +44,11 @@ static int sync_dir_of(struct tlog_partition *p, bool own)
     }
 }
 
+int tlog_partition_sync_dir(struct tlog_partition *p)
+{
+    return sync_dir_of(p, true);
+}
+
 /* Whether a sync of a directory says that the disk refused, as opposed to one that could not be begun. */
 static bool is_refusal(int r)
 {
@@ -143,6 +148,8 @@ int tlog_partition_flush(struct tlog_partition *p)
         refused = true;
     }
     if (r == 0) {
+        if (p->synced < tlog_active(p)->pos && target >= tlog_active(p)->pos) /* a full segment is whole on disk now */
+            tlog_ground_kick_maintain(p->ground);
         p->synced = target;
         if (p->durable < target)
             p->durable = target;
