@@ -21,7 +21,7 @@ struct tlog_writer;
 
 struct tfs_handle {
     struct tfs_node *node; /* a reference */
-    struct tfs_part *part; /* the node's; NULL: a virtual file */
+    struct tfs_part *part; /* the node's; NULL: not a partition */
     bool readable;
     pthread_mutex_t lock;
 
@@ -40,14 +40,15 @@ struct tfs_handle {
     _Atomic uint64_t told_end; /* the size at which end of file was last told */
     struct tfs_poller poller;
 
-    /* a virtual file */
-    struct tfs_text *text;
+    struct tfs_text *text; /* a virtual file */
+    void *file;            /* a tree's file: its own */
 
     struct tfs_handle *next, **link; /* fs->handles_lock: all open files */
 };
 
-/* An open file on the node; NULL without memory. */
-struct tfs_handle *tfs_handle_new(struct tfs *fs, struct tfs_node *node, int flags);
+/* An open file on the node, `flags` as for open(2). -ESTALE: it is an old generation of a file, or of a tree, and its
+ * name is to be looked up again; -ENOMEM; what reading a store's file says. */
+int tfs_handle_open(struct tfs *fs, struct tfs_node *node, int flags, struct tfs_handle **out);
 /* The last close: ends what is unfinished as a line, drops its locks, frees. */
 void tfs_handle_close(struct tfs *fs, struct tfs_handle *handle);
 /* Closes all, at the end of the daemon. */

@@ -6,8 +6,17 @@
 #include <xxhash.h>
 
 #include "daemon.h"
+#include "generation.h"
+#include "tree.h"
 
 /* ---- inode numbers ---- */
+
+uint64_t tfs_ino_of(const void *key, size_t bytes)
+{
+    uint64_t ino = XXH3_64bits(key, bytes);
+
+    return ino > FUSE_ROOT_ID ? ino : ino + 2;
+}
 
 static uint64_t hash_ino(const struct tlog_topic *topic, enum tfs_kind kind, uint64_t number)
 {
@@ -18,8 +27,7 @@ static uint64_t hash_ino(const struct tlog_topic *topic, enum tfs_kind kind, uin
 
     if (topic != NULL)
         memcpy(key.topic, tlog_topic_id(topic), sizeof key.topic);
-    uint64_t ino = XXH3_64bits(&key, sizeof key);
-    return ino > FUSE_ROOT_ID ? ino : ino + 2;
+    return tfs_ino_of(&key, sizeof key);
 }
 
 uint64_t tfs_topic_ino(const struct tlog_topic *topic)
@@ -86,6 +94,15 @@ static struct tfs_node *find(struct tfs_nodes *nodes, enum tfs_kind kind, const 
     return node;
 }
 
+static struct tfs_node *find_in_tree(struct tfs_nodes *nodes, const struct tfs_node *directory, uint64_t ino)
+{
+    struct tfs_node *node = *bucket_of(nodes, ino);
+
+    while (node != NULL && (node->stale || node->ino != ino || node->kind != TFS_TREE || node->directory != directory))
+        node = node->next;
+    return node;
+}
+
 static void unhash(struct tfs_nodes *nodes, struct tfs_node *node)
 {
     struct tfs_node **at = bucket_of(nodes, node->ino);
@@ -105,7 +122,7 @@ static struct tfs_node *new_node(struct tfs_nodes *nodes, enum tfs_kind kind, st
     node->topic = topic;
     node->ino = ino;
     node->refs = 1;
-    if (kind == TFS_VIRTUAL)
+    if (kind == TFS_VIRTUAL || kind == TFS_TREE)
         tfs_locks_init(&node->locks);
     node->next = *bucket_of(nodes, ino);
     *bucket_of(nodes, ino) = node;
@@ -119,8 +136,10 @@ static void free_node(struct tfs *fs, struct tfs_node *node)
     if (node->kind == TFS_TOPIC)
         tlog_topic_unref(node->topic);
     struct tfs_node *directory = node->directory;
-    if (node->kind == TFS_VIRTUAL)
+    if (node->kind == TFS_VIRTUAL || node->kind == TFS_TREE)
         tfs_locks_release(&node->locks);
+    if (node->kind == TFS_TREE && node->tree->drop != NULL)
+        node->tree->drop(fs, node->item);
     free(node);
     if (directory != NULL && directory != &fs->nodes.root && --directory->refs == 0)
         free_node(fs, directory);
@@ -136,15 +155,15 @@ void tfs_nodes_init(struct tfs *fs)
 
 void tfs_nodes_release(struct tfs *fs)
 {
-    enum { KEEP_DIRECTORIES, FREE_FILES, FREE_DIRECTORIES, STEPS };
+    enum { DETACH, FREE_OTHERS, FREE_TOPICS, STEPS };
 
     for (int step = 0; step < STEPS; step++)
         for (size_t i = 0; i < TFS_NODE_BUCKETS; i++)
             for (struct tfs_node *node = fs->nodes.buckets[i], *next; node != NULL; node = next) {
                 next = node->next;
-                if (step == KEEP_DIRECTORIES)
-                    node->refs += UINT32_MAX;
-                else if (step == FREE_DIRECTORIES || node->kind != TFS_TOPIC)
+                if (step == DETACH)
+                    node->directory = NULL;
+                else if (step == FREE_TOPICS || node->kind != TFS_TOPIC)
                     free_node(fs, node);
             }
     pthread_mutex_destroy(&fs->nodes.lock);
@@ -272,6 +291,55 @@ int tfs_node_find_virtual(struct tfs *fs, struct tfs_node *directory, enum tfs_v
     pthread_mutex_unlock(&fs->nodes.lock);
     *out = node;
     return node != NULL ? 0 : -ENOMEM;
+}
+
+int tfs_node_find_in_tree(struct tfs *fs, struct tfs_node *directory, const struct tfs_tree *tree, uint64_t ino,
+                          void *item, struct tfs_node **out)
+{
+    pthread_mutex_lock(&fs->nodes.lock);
+    struct tfs_node *old = find_in_tree(&fs->nodes, directory, ino);
+    struct tfs_node *node = old != NULL && tree->same(old->item, item) ? old : NULL;
+
+    if (node != NULL) {
+        node->refs++;
+    } else {
+        if (old != NULL)
+            old->stale = true;
+        node = new_node(&fs->nodes, TFS_TREE, directory->topic, ino);
+        if (node != NULL) {
+            node->tree = tree;
+            node->item = item;
+            node->directory = directory;
+            directory->refs++;
+            item = NULL;
+        }
+    }
+    pthread_mutex_unlock(&fs->nodes.lock);
+    if (item != NULL && tree->drop != NULL)
+        tree->drop(fs, item);
+    *out = node;
+    return node != NULL ? 0 : -ENOMEM;
+}
+
+void tfs_node_unname(struct tfs *fs, const struct tlog_partition *partition)
+{
+    uint64_t ino = tfs_partition_ino(tlog_partition_topic(partition), tlog_partition_number(partition));
+
+    pthread_mutex_lock(&fs->nodes.lock);
+    for (struct tfs_node *node = *bucket_of(&fs->nodes, ino); node != NULL; node = node->next)
+        if (node->kind == TFS_PARTITION && node->part->partition == partition)
+            tfs_generation_unname(node);
+    pthread_mutex_unlock(&fs->nodes.lock);
+}
+
+struct tfs_node *tfs_node_of_topic(struct tfs *fs, const struct tlog_topic *topic)
+{
+    pthread_mutex_lock(&fs->nodes.lock);
+    struct tfs_node *node = find(&fs->nodes, TFS_TOPIC, topic, tfs_topic_ino(topic));
+    if (node != NULL)
+        node->refs++;
+    pthread_mutex_unlock(&fs->nodes.lock);
+    return node;
 }
 
 struct tfs_locks *tfs_node_locks(struct tfs_node *node)

@@ -2,8 +2,9 @@
  * long as the kernel's lookups of it plus the open files on it.
  *
  * A partition's name gives one node as long as its base stands still; when the head has been trimmed or the
- * partition made anew, the next lookup gives another node under the same st_ino. What all nodes of one partition
- * share (locks, who polls, an expected release) is its struct tfs_part. `0@append` gives a new node each lookup.
+ * partition made anew, the next lookup gives another node under the same st_ino (generation.h). What all nodes of one
+ * partition share (locks, who polls, an expected release) is its struct tfs_part. `0@append` gives a new node each
+ * lookup. Nodes of the hidden trees (tree.h) hang on those of their directories.
  *
  * Any thread. Functions that find a node give a reference: it becomes a lookup of the kernel's, or is given back. */
 #ifndef TFS_NODE_H
@@ -19,8 +20,9 @@
 
 struct tfs;
 struct tfs_handle;
+struct tfs_tree;
 
-enum tfs_kind { TFS_ROOT, TFS_TOPIC, TFS_PARTITION, TFS_DOOR, TFS_VIRTUAL };
+enum tfs_kind { TFS_ROOT, TFS_TOPIC, TFS_PARTITION, TFS_DOOR, TFS_VIRTUAL, TFS_TREE };
 enum tfs_virtual { TFS_CONFIG, TFS_OFFSETS, TFS_STATUS };
 
 /* One per partition that has a node. */
@@ -37,8 +39,8 @@ struct tfs_part {
 
     /* notify.lock */
     struct tfs_poller *pollers;
-    bool grown;
-    struct tfs_part *grown_next;
+    bool grown, trimmed;
+    struct tfs_part *grown_next, *trimmed_next;
 };
 
 /* The sizes that stat gave lately, a repeated one once. */
@@ -46,6 +48,13 @@ enum { TFS_TOLD = 16 };
 struct tfs_told {
     uint64_t sizes[TFS_TOLD];
     uint64_t count; /* so many ever */
+};
+
+/* What a generation counts (generation.h). */
+struct tfs_generation {
+    unsigned opens, readers; /* open files, and those of them that may read */
+    bool unnamed;            /* no name leads here any more */
+    struct tlog_pin pin;     /* at the base, while there are readers */
 };
 
 struct tfs_node {
@@ -57,12 +66,19 @@ struct tfs_node {
 
     struct tlog_topic *topic;   /* NULL: the root's. A reference in a topic's node, else borrowed: */
     struct tfs_part *part;      /* by partitions and doors from this, */
-    struct tfs_node *directory; /* by virtual files from this, a reference */
-    uint64_t base;              /* pos of the file's byte 0 */
-    enum tfs_virtual virtual;
+    struct tfs_node *directory; /* by virtual files and trees from this, a reference */
     union {
-        struct tfs_locks locks; /* of virtual files; a partition's are in part */
-        struct tfs_told told;   /* of partitions, part->lock */
+        struct {                           /* of partitions and doors */
+            uint64_t base;                 /* pos of the file's byte 0 */
+            struct tfs_told told;          /* part->lock */
+            struct tfs_generation current; /* part->lock */
+        };
+        struct { /* of others; a partition's locks are in part */
+            struct tfs_locks locks;
+            enum tfs_virtual virtual;
+            const struct tfs_tree *tree;
+            void *item; /* the tree's */
+        };
     };
 };
 
@@ -88,7 +104,17 @@ int tfs_node_find_topic(struct tfs *fs, const char *name, struct tfs_node **out)
 int tfs_node_find_partition(struct tfs *fs, struct tlog_topic *topic, unsigned number, struct tfs_node **out);
 int tfs_node_make_door(struct tfs *fs, struct tlog_topic *topic, unsigned number, struct tfs_node **out);
 int tfs_node_find_virtual(struct tfs *fs, struct tfs_node *directory, enum tfs_virtual which, struct tfs_node **out);
+/* A tree's node in `directory`: the one that is there, if it is of the same item, else a new one. Takes the item. */
+int tfs_node_find_in_tree(struct tfs *fs, struct tfs_node *directory, const struct tfs_tree *tree, uint64_t ino,
+                          void *item, struct tfs_node **out);
 
+/* The node of the topic's directory, if the kernel knows it; a reference, or NULL. */
+struct tfs_node *tfs_node_of_topic(struct tfs *fs, const struct tlog_topic *topic);
+/* The kernel has forgotten the partition's name: old generations are told that it leads to them no more. */
+void tfs_node_unname(struct tfs *fs, const struct tlog_partition *partition);
+
+/* An inode number made of anything. */
+uint64_t tfs_ino_of(const void *key, size_t bytes);
 /* st_ino of a topic's directory or of a partition of it, without a node. */
 uint64_t tfs_topic_ino(const struct tlog_topic *topic);
 uint64_t tfs_partition_ino(const struct tlog_topic *topic, unsigned number);

@@ -55,6 +55,28 @@ static void tell_name(struct tfs_notify *notify)
     pthread_mutex_lock(&notify->lock);
 }
 
+/* The same: the name of one partition that was trimmed. */
+static void tell_trim(struct tfs_notify *notify)
+{
+    struct tfs_part *part = notify->trimmed;
+    struct tlog_partition *partition = tlog_partition_ref(part->partition);
+    struct tfs *fs = notify->fs;
+    char name[16];
+
+    notify->trimmed = part->trimmed_next;
+    part->trimmed = false;
+    pthread_mutex_unlock(&notify->lock);
+    struct tfs_node *directory = tfs_node_of_topic(fs, tlog_partition_topic(partition));
+    if (directory != NULL) {
+        int length = snprintf(name, sizeof name, "%u", tlog_partition_number(partition));
+        fuse_lowlevel_notify_inval_entry(notify->session, tfs_node_id(fs, directory), name, (size_t)length);
+        tfs_node_unref(fs, directory, 1);
+    }
+    tfs_node_unname(fs, partition);
+    tlog_partition_unref(partition);
+    pthread_mutex_lock(&notify->lock);
+}
+
 static void *tell(void *arg)
 {
     struct tfs_notify *notify = arg;
@@ -63,6 +85,8 @@ static void *tell(void *arg)
     while (!notify->stop) {
         if (notify->grown != NULL)
             tell_pollers(notify);
+        else if (notify->trimmed != NULL)
+            tell_trim(notify);
         else if (notify->gone != NULL)
             tell_name(notify);
         else
@@ -72,8 +96,9 @@ static void *tell(void *arg)
     return NULL;
 }
 
-void tfs_notify_init(struct tfs_notify *notify)
+void tfs_notify_init(struct tfs_notify *notify, struct tfs *fs)
 {
+    notify->fs = fs;
     pthread_mutex_init(&notify->lock, NULL);
     pthread_cond_init(&notify->wake, NULL);
 }
@@ -115,6 +140,12 @@ void tfs_notify_detach(struct tfs_notify *notify, struct tfs_part *part)
             at = &(*at)->grown_next;
         *at = part->grown_next;
     }
+    if (part->trimmed) {
+        struct tfs_part **at = &notify->trimmed;
+        while (*at != part)
+            at = &(*at)->trimmed_next;
+        *at = part->trimmed_next;
+    }
     pthread_mutex_unlock(&notify->lock);
 }
 
@@ -140,6 +171,19 @@ void tfs_notify_grown(void *arg, struct tlog_partition *partition)
         notify->grown = part;
         if (!tfs_worker_defer(tell_all_pollers, notify))
             pthread_cond_signal(&notify->wake);
+    }
+    pthread_mutex_unlock(&notify->lock);
+}
+
+void tfs_notify_trimmed(struct tfs_notify *notify, struct tlog_partition *partition)
+{
+    pthread_mutex_lock(&notify->lock);
+    struct tfs_part *part = tlog_partition_user(partition);
+    if (part != NULL && !part->trimmed) {
+        part->trimmed = true;
+        part->trimmed_next = notify->trimmed;
+        notify->trimmed = part;
+        pthread_cond_signal(&notify->wake);
     }
     pthread_mutex_unlock(&notify->lock);
 }

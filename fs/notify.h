@@ -1,10 +1,10 @@
 /* What the kernel is told without having asked, by threads that hold no lock meanwhile: that a partition somebody polls
- * has grown, and that a name is gone.
+ * has grown, that one was trimmed and its name leads to another generation, and that a name is gone.
  *
  * A poll leaves a handle of the kernel's behind. When the partition grows, the appending thread only puts it on a
  * list, and tells the kernel when it has answered its writer: to hand that to another thread costs the reader a
  * wake-up more. Growth in a thread that serves no request, and names, are told by a thread kept for that, since the
- * kernel takes a directory's lock for a name. The kernel, once told, asks again. The log library is asked to report
+ * kernel takes a directory's lock for a name: once it has answered, no look-up that began before is under way. The kernel, once told, asks again. The log library is asked to report
  * growth only while somebody waits.
  *
  * Readable is: bytes that this open file has not read, or an end of file it was not told since the last growth, so
@@ -19,6 +19,7 @@
 struct fuse_pollhandle;
 struct fuse_session;
 struct tlog_partition;
+struct tfs;
 struct tfs_part;
 
 /* In each open file that can be polled; under notify.lock. */
@@ -39,12 +40,14 @@ struct tfs_notify {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     pthread_t thread;
+    struct tfs *fs;
     struct tfs_part *grown;
+    struct tfs_part *trimmed;
     struct tfs_gone_name *gone;
     bool stop;
 };
 
-void tfs_notify_init(struct tfs_notify *notify);
+void tfs_notify_init(struct tfs_notify *notify, struct tfs *fs);
 /* Starts the thread; until then nobody is told. */
 int tfs_notify_start(struct tfs_notify *notify, struct fuse_session *session);
 void tfs_notify_stop(struct tfs_notify *notify);
@@ -54,6 +57,8 @@ void tfs_notify_attach(struct tfs_notify *notify, struct tfs_part *part);
 void tfs_notify_detach(struct tfs_notify *notify, struct tfs_part *part);
 /* tlog_options.grown; `arg` is the struct tfs_notify. */
 void tfs_notify_grown(void *arg, struct tlog_partition *partition);
+/* The start of a partition has risen. */
+void tfs_notify_trimmed(struct tfs_notify *notify, struct tlog_partition *partition);
 
 /* Waits with `handle` (takes it) from now on for growth; NULL: no longer. */
 void tfs_poller_set(struct tfs_notify *notify, struct tfs_part *part, struct tfs_poller *poller,

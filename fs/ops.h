@@ -13,6 +13,13 @@ void tfs_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_se
 void tfs_op_statfs(fuse_req_t req, fuse_ino_t ino);
 /* What stat(2) tells of a node; 0, or -ESTALE, -ENOMEM, -EIO. */
 int tfs_node_stat(struct tfs *fs, struct tfs_node *node, struct stat *out);
+void tfs_stat_owner(struct stat *out, mode_t type, const struct tlog_attr *attr);
+void tfs_stat_times(struct stat *out, int64_t mtime_ns, int64_t ctime_ns);
+/* How long the kernel may believe that. */
+double tfs_node_attr_seconds(const struct tfs_node *node);
+/* A request that has no open file: whether it came by a name that leads elsewhere by now (generation.h). Then it has
+ * been answered. */
+bool tfs_answered_stale(fuse_req_t req, struct tfs_node *node, const struct fuse_file_info *fi);
 
 /* ops_name.c */
 void tfs_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);

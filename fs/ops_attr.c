@@ -5,9 +5,11 @@
 #include <sys/statvfs.h>
 #include <time.h>
 
+#include "generation.h"
 #include "handle.h"
 #include "ops.h"
 #include "release.h"
+#include "tree.h"
 #include "virtual.h"
 #include "workers.h"
 
@@ -22,10 +24,17 @@ static struct timespec timespec_of(int64_t ns)
     return time;
 }
 
-static void set_times(struct stat *out, int64_t mtime_ns, int64_t ctime_ns)
+void tfs_stat_times(struct stat *out, int64_t mtime_ns, int64_t ctime_ns)
 {
     out->st_mtim = out->st_atim = timespec_of(mtime_ns);
     out->st_ctim = timespec_of(ctime_ns);
+}
+
+void tfs_stat_owner(struct stat *out, mode_t type, const struct tlog_attr *attr)
+{
+    out->st_mode = type | (attr->mode & 0777);
+    out->st_uid = attr->uid;
+    out->st_gid = attr->gid;
 }
 
 static int64_t now_ns(void)
@@ -52,11 +61,9 @@ static void stat_partition(struct tfs_node *node, struct stat *out)
     tfs_release_await(node->part);
     tlog_partition_attr(node->part->partition, &attr);
     tlog_partition_bounds(node->part->partition, &bounds);
-    out->st_mode = S_IFREG | (attr.mode & 0777);
-    out->st_uid = attr.uid;
-    out->st_gid = attr.gid;
+    tfs_stat_owner(out, S_IFREG, &attr);
     out->st_nlink = bounds.deleted ? 0 : 1;
-    set_times(out, bounds.mtime_ns, bounds.ctime_ns);
+    tfs_stat_times(out, bounds.mtime_ns, bounds.ctime_ns);
     if (node->kind == TFS_DOOR) {
         out->st_mode = S_IFREG | (attr.mode & 0222);
         return;
@@ -77,13 +84,12 @@ static int stat_virtual(struct tfs *fs, struct tfs_node *node, struct stat *out)
         return result;
     free(text);
     directory_attr(fs, node, &attr);
-    out->st_mode = S_IFREG | tfs_virtual_mode(node->virtual, attr.mode);
-    out->st_uid = attr.uid;
-    out->st_gid = attr.gid;
+    attr.mode = tfs_virtual_mode(node->virtual, attr.mode);
+    tfs_stat_owner(out, S_IFREG, &attr);
     out->st_nlink = 1;
     out->st_size = (off_t)bytes;
     int64_t now = now_ns();
-    set_times(out, now, now);
+    tfs_stat_times(out, now, now);
     return 0;
 }
 
@@ -97,11 +103,9 @@ static void stat_directory(struct tfs *fs, struct tfs_node *node, struct stat *o
         mtime_ns = tlog_topic_mtime_ns(node->topic);
     else
         mtime_ns = tlog_store_mtime_ns(fs->store);
-    out->st_mode = S_IFDIR | (attr.mode & 0777);
-    out->st_uid = attr.uid;
-    out->st_gid = attr.gid;
+    tfs_stat_owner(out, S_IFDIR, &attr);
     out->st_nlink = 1; /* "not counted", as on btrfs: find(1) must not conclude that there are no subdirectories */
-    set_times(out, mtime_ns, mtime_ns);
+    tfs_stat_times(out, mtime_ns, mtime_ns);
 }
 
 int tfs_node_stat(struct tfs *fs, struct tfs_node *node, struct stat *out)
@@ -114,6 +118,9 @@ int tfs_node_stat(struct tfs *fs, struct tfs_node *node, struct stat *out)
         return 0;
     case TFS_VIRTUAL:
         return stat_virtual(fs, node, out);
+    case TFS_TREE:
+        out->st_nlink = 1;
+        return node->tree->stat(fs, node, out);
     case TFS_ROOT:
     case TFS_TOPIC:
         break;
@@ -121,6 +128,21 @@ int tfs_node_stat(struct tfs *fs, struct tfs_node *node, struct stat *out)
     out->st_blksize = 4096;
     stat_directory(fs, node, out);
     return 0;
+}
+
+double tfs_node_attr_seconds(const struct tfs_node *node)
+{
+    if (node->kind == TFS_TREE)
+        return node->tree->attr_seconds;
+    return node->kind == TFS_TOPIC || node->kind == TFS_ROOT ? TFS_DIR_ATTR_SECONDS : TFS_FILE_ATTR_SECONDS;
+}
+
+bool tfs_answered_stale(fuse_req_t req, struct tfs_node *node, const struct fuse_file_info *fi)
+{
+    if (fi != NULL || node->kind != TFS_PARTITION || !tfs_generation_left(node))
+        return false;
+    fuse_reply_err(req, ESTALE);
+    return true;
 }
 
 static void reply_attr(fuse_req_t req, struct tfs *fs, struct tfs_node *node)
@@ -131,13 +153,16 @@ static void reply_attr(fuse_req_t req, struct tfs *fs, struct tfs_node *node)
     if (result != 0)
         fuse_reply_err(req, -result);
     else
-        fuse_reply_attr(req, &attr, S_ISDIR(attr.st_mode) ? TFS_DIR_ATTR_SECONDS : TFS_FILE_ATTR_SECONDS);
+        fuse_reply_attr(req, &attr, tfs_node_attr_seconds(node));
 }
 
 void tfs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    (void)fi;
-    reply_attr(req, tfs_of(req), tfs_node_get(tfs_of(req), ino));
+    struct tfs *fs = tfs_of(req);
+    struct tfs_node *node = tfs_node_get(fs, ino);
+
+    if (!tfs_answered_stale(req, node, fi))
+        reply_attr(req, fs, node);
 }
 
 /* A truncation to the size that the caller sees changes nothing and is how rsync ends; any other is refused. A writer
@@ -148,6 +173,8 @@ static int check_size(struct tfs_node *node, struct tfs_handle *handle, off_t si
         return node->virtual == TFS_CONFIG ? 0 : -EPERM;
     if (node->kind == TFS_DOOR)
         return size == 0 ? 0 : -EPERM;
+    if (node->kind == TFS_TREE)
+        return -node->tree->refusal;
     if (node->kind != TFS_PARTITION)
         return -EISDIR;
     tfs_release_await(node->part);
@@ -172,6 +199,8 @@ static int change_attr(struct tfs *fs, struct tfs_node *node, const struct stat 
     /* A door's mode is the partition's, less what makes no sense there: to be changed at the partition. */
     if (node->kind == TFS_VIRTUAL || node->kind == TFS_DOOR)
         return -EPERM;
+    if (node->kind == TFS_TREE)
+        return -node->tree->refusal;
     tfs_worker_may_block();
     if (node->part != NULL)
         tlog_partition_attr(node->part->partition, &attr);
@@ -191,6 +220,8 @@ static int change_attr(struct tfs *fs, struct tfs_node *node, const struct stat 
 /* Directories' and virtual files' times are what they are: accepted, so that `cp -a` and rsync go on. */
 static int change_mtime(struct tfs_node *node, const struct stat *wanted, int to_set)
 {
+    if (node->kind == TFS_TREE)
+        return -node->tree->refusal;
     if (node->kind != TFS_PARTITION)
         return 0;
     int64_t mtime_ns =
@@ -204,6 +235,8 @@ void tfs_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_se
     struct tfs_node *node = tfs_node_get(fs, ino);
     int result = 0;
 
+    if (tfs_answered_stale(req, node, fi))
+        return;
     if (to_set & FUSE_SET_ATTR_SIZE)
         result = check_size(node, fi != NULL ? tfs_handle_of(fi->fh) : NULL, attr->st_size);
     if (result == 0 && (to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))

@@ -1,51 +1,21 @@
-/* Directories: topics in the root, partitions in a topic. An open directory is a snapshot of the names taken when it
+/* Directories: topics in the root, partitions in a topic, and those of trees. An open directory is a snapshot of the names taken when it
  * is read from the start, so that offsets stay good while names come and go. Hidden names are never in it. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
+#include "listing.h"
 #include "ops.h"
+#include "tree.h"
 #include "workers.h"
 
-struct names {
+struct directory {
     bool filled;
-    size_t count, room;
-    struct name {
-        char *text;
-        uint64_t ino;
-        mode_t type;
-    } * list;
+    struct tfs_listing names;
 };
 
-static void clear(struct names *names)
-{
-    for (size_t i = 0; i < names->count; i++)
-        free(names->list[i].text);
-    free(names->list);
-    *names = (struct names){0};
-}
-
-static int add(struct names *names, const char *text, uint64_t ino, mode_t type)
-{
-    if (names->count == names->room) {
-        size_t room = names->room > 0 ? 2 * names->room : 16;
-        struct name *list = reallocarray(names->list, room, sizeof *list);
-        if (list == NULL)
-            return -ENOMEM;
-        names->list = list;
-        names->room = room;
-    }
-    struct name *name = &names->list[names->count];
-    *name = (struct name){.text = strdup(text), .ino = ino, .type = type};
-    if (name->text == NULL)
-        return -ENOMEM;
-    names->count++;
-    return 0;
-}
-
-static int add_topics(struct names *names, struct tfs *fs)
+static int add_topics(struct tfs_listing *names, struct tfs *fs)
 {
     struct tlog_topic **topics;
     size_t count;
@@ -56,13 +26,13 @@ static int add_topics(struct names *names, struct tfs *fs)
     for (size_t i = 0; i < count && result == 0; i++) {
         char name[256];
         tlog_topic_name(topics[i], name);
-        result = add(names, name, tfs_topic_ino(topics[i]), S_IFDIR);
+        result = tfs_listing_add(names, name, tfs_topic_ino(topics[i]), S_IFDIR);
     }
     tlog_topics_free(topics, count);
     return result;
 }
 
-static int add_partitions(struct names *names, struct tlog_topic *topic)
+static int add_partitions(struct tfs_listing *names, struct tlog_topic *topic)
 {
     unsigned count = tlog_topic_partitions(topic);
     int result = 0;
@@ -74,50 +44,80 @@ static int add_partitions(struct names *names, struct tlog_topic *topic)
             continue;
         tlog_partition_unref(partition);
         snprintf(name, sizeof name, "%u", number);
-        result = add(names, name, tfs_partition_ino(topic, number), S_IFREG);
+        result = tfs_listing_add(names, name, tfs_partition_ino(topic, number), S_IFREG);
     }
     return result;
 }
 
-static int fill(struct names *names, struct tfs *fs, struct tfs_node *node)
+static int fill_own(struct tfs_listing *names, struct tfs *fs, struct tfs_node *node)
 {
-    clear(names);
-    int result = add(names, ".", node->ino, S_IFDIR);
+    switch (node->kind) {
+    case TFS_ROOT:
+        return add_topics(names, fs);
+    case TFS_TOPIC:
+        return add_partitions(names, node->topic);
+    case TFS_TREE:
+        return node->tree->list(fs, node, names);
+    case TFS_PARTITION:
+    case TFS_DOOR:
+    case TFS_VIRTUAL:
+        break;
+    }
+    return -ENOTDIR;
+}
+
+static int fill(struct directory *directory, struct tfs *fs, struct tfs_node *node)
+{
+    struct tfs_listing *names = &directory->names;
+
+    tfs_listing_clear(names);
+    int result = tfs_listing_add(names, ".", node->ino, S_IFDIR);
     if (result == 0)
-        result = add(names, "..", FUSE_ROOT_ID, S_IFDIR);
+        result = tfs_listing_add(names, "..", node->kind == TFS_TREE ? node->directory->ino : FUSE_ROOT_ID, S_IFDIR);
     if (result == 0)
-        result = node->kind == TFS_ROOT ? add_topics(names, fs) : add_partitions(names, node->topic);
-    names->filled = result == 0;
+        result = fill_own(names, fs, node);
+    directory->filled = result == 0;
     return result;
 }
 
 void tfs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    struct tfs_node *node = tfs_node_get(tfs_of(req), ino);
-    struct names *names;
+    struct tfs *fs = tfs_of(req);
+    struct tfs_node *node = tfs_node_get(fs, ino);
+    bool hidden = node->kind == TFS_TREE && node->tree->directory;
+    void *file = NULL;
 
-    if (node->kind != TFS_ROOT && node->kind != TFS_TOPIC) {
+    if (node->kind != TFS_ROOT && node->kind != TFS_TOPIC && !hidden) {
         fuse_reply_err(req, ENOTDIR);
         return;
     }
-    names = calloc(1, sizeof *names);
-    if (names == NULL) {
-        fuse_reply_err(req, ENOMEM);
+    struct directory *directory = calloc(1, sizeof *directory);
+    int result = directory == NULL                    ? -ENOMEM
+                 : hidden && node->tree->open != NULL ? node->tree->open(fs, node, &file)
+                                                      : 0;
+    if (result != 0) {
+        free(directory);
+        fuse_reply_err(req, -result);
         return;
     }
-    fi->fh = (uint64_t)(uintptr_t)names;
-    if (fuse_reply_open(req, fi) != 0)
-        free(names);
+    fi->fh = (uint64_t)(uintptr_t)directory;
+    if (fuse_reply_open(req, fi) == 0)
+        return;
+    if (hidden && node->tree->close != NULL)
+        node->tree->close(fs, node, file);
+    free(directory);
 }
 
 void tfs_op_readdir(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t offset, struct fuse_file_info *fi)
 {
     struct tfs *fs = tfs_of(req);
-    struct names *names = (struct names *)(uintptr_t)fi->fh;
+    struct directory *directory = (struct directory *)(uintptr_t)fi->fh;
+    const struct tfs_listing *names = &directory->names;
     int result = 0;
 
-    if (offset == 0 || !names->filled)
-        result = fill(names, fs, tfs_node_get(fs, ino));
+    tfs_worker_may_block();
+    if (offset == 0 || !directory->filled)
+        result = fill(directory, fs, tfs_node_get(fs, ino));
     char *out = result == 0 ? malloc(bytes) : NULL;
     if (out == NULL) {
         fuse_reply_err(req, result != 0 ? -result : ENOMEM);
@@ -125,9 +125,9 @@ void tfs_op_readdir(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t offset, 
     }
     size_t used = 0;
     for (size_t at = (size_t)offset; at < names->count; at++) {
-        const struct name *name = &names->list[at];
-        const struct stat attr = {.st_ino = name->ino, .st_mode = name->type};
-        size_t needed = fuse_add_direntry(req, out + used, bytes - used, name->text, &attr, (off_t)at + 1);
+        const struct tfs_listed *listed = &names->list[at];
+        const struct stat attr = {.st_ino = listed->ino, .st_mode = listed->type};
+        size_t needed = fuse_add_direntry(req, out + used, bytes - used, listed->name, &attr, (off_t)at + 1);
         if (needed > bytes - used)
             break;
         used += needed;
@@ -138,11 +138,14 @@ void tfs_op_readdir(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t offset, 
 
 void tfs_op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    struct names *names = (struct names *)(uintptr_t)fi->fh;
+    struct tfs *fs = tfs_of(req);
+    struct tfs_node *node = tfs_node_get(fs, ino);
+    struct directory *directory = (struct directory *)(uintptr_t)fi->fh;
 
-    (void)ino;
-    clear(names);
-    free(names);
+    if (node->kind == TFS_TREE && node->tree->close != NULL)
+        node->tree->close(fs, node, NULL);
+    tfs_listing_clear(&directory->names);
+    free(directory);
     fuse_reply_err(req, 0);
 }
 

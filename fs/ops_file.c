@@ -2,11 +2,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdlib.h>
 
 #include "handle.h"
 #include "ops.h"
 #include "release.h"
+#include "reply.h"
+#include "tree.h"
 #include "virtual.h"
 #include "workers.h"
 
@@ -26,6 +27,8 @@ static int may_open(const struct tfs_node *node, int flags)
         break;
     case TFS_VIRTUAL:
         return writable(flags) && node->virtual != TFS_CONFIG ? -EACCES : 0;
+    case TFS_TREE:
+        return node->tree->directory ? -EISDIR : writable(flags) ? -node->tree->refusal : 0;
     case TFS_ROOT:
     case TFS_TOPIC:
         return -EISDIR;
@@ -41,20 +44,17 @@ int tfs_file_open(struct tfs *fs, struct tfs_node *node, struct fuse_file_info *
 
     if (result != 0)
         return result;
-    struct tfs_handle *handle = tfs_handle_new(fs, node, fi->flags);
-    if (handle == NULL)
-        return -ENOMEM;
-    if (node->kind == TFS_VIRTUAL) {
-        result = tfs_text_open(fs, node, fi->flags, &handle->text);
-        if (result != 0) {
-            tfs_handle_close(fs, handle);
-            return result;
-        }
-    } else {
+    struct tfs_handle *handle;
+    result = tfs_handle_open(fs, node, fi->flags, &handle);
+    if (result != 0)
+        return result;
+    if (node->part != NULL)
         tfs_release_await(node->part);
-    }
     fi->fh = (uint64_t)(uintptr_t)handle;
-    fi->direct_io = 1;
+    if (node->kind == TFS_TREE)
+        fi->keep_cache = 1;
+    else
+        fi->direct_io = 1;
     /* A reader's close need not wait for us, unless it may drop fcntl locks: any close of a file does, of those
      * that its process holds there. Locks taken later through this one go at its last close. */
     fi->noflush = !writable(fi->flags) && !tfs_locks_any_range(tfs_node_locks(node));
@@ -83,31 +83,20 @@ static void read_text(fuse_req_t req, struct tfs_handle *handle, size_t bytes, u
     pthread_mutex_unlock(&handle->lock);
 }
 
-/* What crosses segments, which no view does: seldom enough to take the memory for it each time. */
-static void read_copied(fuse_req_t req, struct tlog_partition *partition, uint64_t pos, size_t bytes)
-{
-    char *copy = malloc(bytes);
-
-    if (copy == NULL) {
-        fuse_reply_err(req, ENOMEM);
-        return;
-    }
-    ssize_t got = tlog_partition_read(partition, pos, copy, bytes);
-    if (got < 0)
-        fuse_reply_err(req, (int)-got);
-    else
-        fuse_reply_buf(req, copy, (size_t)got);
-    free(copy);
-}
-
 void tfs_op_read(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t offset, struct fuse_file_info *fi)
 {
     struct tfs_handle *handle = tfs_handle_of(fi->fh);
-    struct tlog_view view;
 
     (void)ino;
     if (handle->text != NULL) {
         read_text(req, handle, bytes, (uint64_t)offset);
+        return;
+    }
+    if (bytes > TFS_MAX_REQUEST_BYTES)
+        bytes = TFS_MAX_REQUEST_BYTES;
+    if (handle->node->kind == TFS_TREE) {
+        tfs_worker_may_block();
+        handle->node->tree->read(req, handle->node, handle->file, bytes, (uint64_t)offset);
         return;
     }
     tfs_release_await(handle->part);
@@ -122,25 +111,12 @@ void tfs_op_read(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t offset, str
         fuse_reply_buf(req, NULL, 0);
         return;
     }
-    if (bytes > TFS_MAX_REQUEST_BYTES)
-        bytes = TFS_MAX_REQUEST_BYTES;
     if (bytes > committed - pos)
         bytes = (size_t)(committed - pos);
     atomic_store_explicit(&handle->read_end, (uint64_t)offset + bytes, memory_order_relaxed);
 
     tfs_worker_may_block(); /* for the disk, when the bytes are not in memory */
-    int result = tlog_partition_view(partition, pos, bytes, sequential, &view);
-    if (result != 0) {
-        fuse_reply_err(req, -result);
-        return;
-    }
-    /* When the disk fails under the mapping, writing the reply fails with EFAULT, and the kernel ends the request
-     * with EIO by itself. */
-    if (view.length >= bytes)
-        fuse_reply_buf(req, view.data, bytes);
-    else
-        read_copied(req, partition, pos, bytes);
-    tlog_view_release(&view);
+    tfs_reply_log(req, partition, pos, bytes, sequential, TFS_REPLY_BEGINNING);
 }
 
 /* Each close(2) of a writer waits for this one. */
@@ -177,7 +153,7 @@ void tfs_op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, stru
     unsigned events = POLLOUT | POLLWRNORM;
 
     (void)ino;
-    if (handle->text != NULL) {
+    if (handle->part == NULL) {
         if (poll != NULL)
             fuse_pollhandle_destroy(poll);
         fuse_reply_poll(req, events | POLLIN | POLLRDNORM);

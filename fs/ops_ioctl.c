@@ -44,12 +44,15 @@ static bool in_group(fuse_req_t req, gid_t group)
 }
 
 /* Directories are opened for reading, so the kernel has not asked whether the caller may change this one. */
-static bool may_administer(fuse_req_t req, struct tlog_topic *topic)
+static bool may_administer(fuse_req_t req, const struct tfs_node *directory)
 {
     const struct fuse_ctx *caller = fuse_req_ctx(req);
     struct tlog_attr attr;
 
-    tlog_topic_attr(topic, &attr);
+    if (directory->topic != NULL)
+        tlog_topic_attr(directory->topic, &attr);
+    else
+        tlog_store_attr(tfs_of(req)->store, &attr);
     if (caller->uid == 0)
         return true;
     if (caller->uid == attr.uid)
@@ -77,20 +80,28 @@ static int delete (struct tfs *fs, struct tlog_topic *topic, int32_t number)
     return result;
 }
 
+/* Whether what changes a directory of that kind, with that much given, can be done; otherwise it has been answered. */
+static bool may_change(fuse_req_t req, struct tfs_node *node, enum tfs_kind kind, size_t in_bytes, size_t wanted_bytes)
+{
+    int error = node->kind != kind           ? ENOTTY
+                : in_bytes < wanted_bytes    ? EINVAL
+                : tfs_of(req)->read_only     ? EROFS
+                : !may_administer(req, node) ? EACCES
+                                             : 0;
+
+    if (error != 0)
+        fuse_reply_err(req, error);
+    return error == 0;
+}
+
 static void delete_asked(fuse_req_t req, struct tfs_node *node, const void *in, size_t in_bytes)
 {
     struct tfs *fs = tfs_of(req);
     struct tfs_ioctl_delete asked;
 
-    if (node->kind != TFS_TOPIC || in_bytes < sizeof asked) {
-        fuse_reply_err(req, node->kind != TFS_TOPIC ? ENOTTY : EINVAL);
+    if (!may_change(req, node, TFS_TOPIC, in_bytes, sizeof asked))
         return;
-    }
     memcpy(&asked, in, sizeof asked);
-    if (fs->read_only || !may_administer(req, node->topic)) {
-        fuse_reply_err(req, fs->read_only ? EROFS : EACCES);
-        return;
-    }
     char topic[256], partition[16];
     tlog_topic_name(node->topic, topic);
     snprintf(partition, sizeof partition, "%" PRId32, asked.partition);
@@ -104,6 +115,33 @@ static void delete_asked(fuse_req_t req, struct tfs_node *node, const void *in, 
     else
         tfs_notify_gone(&fs->notify, tfs_node_id(fs, node), partition);
     fuse_reply_ioctl(req, 0, NULL, 0);
+}
+
+static void trim_asked(fuse_req_t req, struct tfs_node *node, const void *in, size_t in_bytes, size_t out_bytes)
+{
+    struct tfs_ioctl_trim asked;
+    struct tlog_partition *partition = NULL;
+
+    if (!may_change(req, node, TFS_TOPIC, in_bytes < out_bytes ? in_bytes : out_bytes, sizeof asked))
+        return;
+    memcpy(&asked, in, sizeof asked);
+    if (asked.zero != 0) {
+        fuse_reply_err(req, EINVAL);
+        return;
+    }
+    if (asked.partition >= 0)
+        partition = tlog_partition_get(node->topic, (unsigned)asked.partition);
+    if (partition == NULL) {
+        fuse_reply_err(req, ENOENT);
+        return;
+    }
+    tfs_worker_may_block();
+    int result = tlog_partition_trim(partition, asked.pos, &asked.start);
+    tlog_partition_unref(partition);
+    if (result != 0)
+        fuse_reply_err(req, -result);
+    else
+        fuse_reply_ioctl(req, 0, &asked, sizeof asked);
 }
 
 static int find(struct tlog_partition *partition, struct tfs_ioctl_find *asked)
@@ -156,6 +194,8 @@ void tfs_op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg, s
         fuse_reply_err(req, EPERM);
     else if (command == TFS_IOC_DELETE)
         delete_asked(req, node, in, in_bytes);
+    else if (command == TFS_IOC_TRIM)
+        trim_asked(req, node, in, in_bytes, out_bytes);
     else if (command == TFS_IOC_FIND)
         find_asked(req, node, tfs_handle_of(fi->fh), in, in_bytes, out_bytes);
     else

@@ -8,6 +8,7 @@
 #include "handle.h"
 #include "name.h"
 #include "ops.h"
+#include "tree.h"
 #include "virtual.h"
 #include "workers.h"
 
@@ -19,6 +20,8 @@ static int find_in_root(struct tfs *fs, const char *name, struct tfs_node **out)
 
     if (tfs_virtual_named(name, TFS_ROOT, &which))
         return tfs_node_find_virtual(fs, &fs->nodes.root, which, out);
+    if (name[0] == '.')
+        return tfs_tree_find_top(fs, &fs->nodes.root, name, out);
     if (strlen(name) > TOPIC_NAME_MAX)
         return -ENAMETOOLONG;
     return tfs_node_find_topic(fs, name, out);
@@ -39,26 +42,41 @@ static int find_in_topic(struct tfs *fs, struct tfs_node *directory, const char 
     }
     if (tfs_virtual_named(name, TFS_TOPIC, &which))
         return tfs_node_find_virtual(fs, directory, which, out);
-    return -ENOENT;
+    return tfs_tree_find_top(fs, directory, name, out);
 }
 
-static int find_name(struct tfs *fs, struct tfs_node *directory, const char *name, struct tfs_node **out)
+static int find_name(struct tfs *fs, struct tfs_node *directory, const char *name, pid_t caller, struct tfs_node **out)
 {
-    if (directory->kind == TFS_ROOT)
+    switch (directory->kind) {
+    case TFS_ROOT:
         return find_in_root(fs, name, out);
-    return directory->kind == TFS_TOPIC ? find_in_topic(fs, directory, name, out) : -ENOTDIR;
+    case TFS_TOPIC:
+        return find_in_topic(fs, directory, name, out);
+    case TFS_TREE:
+        tfs_worker_may_block();
+        return directory->tree->directory ? directory->tree->find(fs, directory, name, caller, out) : -ENOTDIR;
+    case TFS_PARTITION:
+    case TFS_DOOR:
+    case TFS_VIRTUAL:
+        break;
+    }
+    return -ENOTDIR;
+}
+
+static double entry_seconds(const struct tfs_node *node)
+{
+    if (node->kind == TFS_TREE)
+        return node->tree->entry_seconds;
+    return node->kind == TFS_DOOR ? 0.0 : TFS_ENTRY_SECONDS; /* a door is another one each time */
 }
 
 static int fill_entry(struct tfs *fs, struct tfs_node *node, struct fuse_entry_param *entry)
 {
-    bool directory = node->kind == TFS_TOPIC;
-
     *entry = (struct fuse_entry_param){
         .ino = tfs_node_id(fs, node),
         .generation = 1,
-        /* A door is another one each time. */
-        .entry_timeout = node->kind == TFS_DOOR ? 0.0 : TFS_ENTRY_SECONDS,
-        .attr_timeout = directory ? TFS_DIR_ATTR_SECONDS : TFS_FILE_ATTR_SECONDS,
+        .entry_timeout = entry_seconds(node),
+        .attr_timeout = tfs_node_attr_seconds(node),
     };
     return tfs_node_stat(fs, node, &entry->attr);
 }
@@ -80,7 +98,7 @@ void tfs_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct tfs *fs = tfs_of(req);
     struct tfs_node *node;
-    int result = find_name(fs, tfs_node_get(fs, parent), name, &node);
+    int result = find_name(fs, tfs_node_get(fs, parent), name, fuse_req_ctx(req)->pid, &node);
 
     if (result != 0)
         fuse_reply_err(req, -result);
@@ -112,12 +130,18 @@ static struct tlog_attr attr_of_caller(fuse_req_t req, mode_t mode)
     return (struct tlog_attr){.mode = mode & 0777, .uid = caller->uid, .gid = caller->gid};
 }
 
+/* What a change of names that no function makes answers. */
+static int refusal(const struct tfs_node *directory)
+{
+    return directory->kind == TFS_TREE ? directory->tree->refusal : EPERM;
+}
+
 void tfs_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
     struct tfs *fs = tfs_of(req);
     struct tlog_attr attr = attr_of_caller(req, mode);
     struct tfs_node *node = NULL;
-    int result = -EPERM;
+    int result = -refusal(tfs_node_get(fs, parent));
 
     tfs_worker_may_block();
     if (parent == FUSE_ROOT_ID)
@@ -137,7 +161,7 @@ static int make_partition(struct tfs *fs, struct tfs_node *directory, const char
     unsigned number;
 
     if (directory->kind != TFS_TOPIC)
-        return -EPERM;
+        return -refusal(directory);
     if (tfs_name_parse(name, &number) != TFS_NAME_PARTITION)
         return -EINVAL;
     tfs_worker_may_block();
@@ -147,23 +171,34 @@ static int make_partition(struct tfs *fs, struct tfs_node *directory, const char
     return tfs_node_find_partition(fs, directory->topic, number, out);
 }
 
+static int create(struct tfs *fs, struct tfs_node *directory, const char *name, const struct tlog_attr *attr,
+                  struct fuse_entry_param *entry, struct fuse_file_info *fi, struct tfs_node **out)
+{
+    int result = make_partition(fs, directory, name, attr, (fi->flags & O_EXCL) != 0, out);
+
+    if (result != 0)
+        return result;
+    result = fill_entry(fs, *out, entry);
+    if (result == 0)
+        result = tfs_file_open(fs, *out, fi);
+    if (result != 0)
+        tfs_node_unref(fs, *out, 1);
+    return result;
+}
+
 void tfs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
+    enum { TRIES = 5 };
     struct tfs *fs = tfs_of(req);
     struct tlog_attr attr = attr_of_caller(req, mode);
     struct fuse_entry_param entry;
     struct tfs_node *node;
-    int result = make_partition(fs, tfs_node_get(fs, parent), name, &attr, (fi->flags & O_EXCL) != 0, &node);
+    int result = -ESTALE;
 
+    /* The head may be trimmed between the look at the name and the open. */
+    for (int i = 0; i < TRIES && result == -ESTALE; i++)
+        result = create(fs, tfs_node_get(fs, parent), name, &attr, &entry, fi, &node);
     if (result != 0) {
-        fuse_reply_err(req, -result);
-        return;
-    }
-    result = fill_entry(fs, node, &entry);
-    if (result == 0)
-        result = tfs_file_open(fs, node, fi);
-    if (result != 0) {
-        tfs_node_unref(fs, node, 1);
         fuse_reply_err(req, -result);
     } else if (fuse_reply_create(req, &entry, fi) != 0) {
         /* The caller is gone: neither the lookup nor the open counts. */
@@ -175,7 +210,7 @@ void tfs_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t m
 static int remove_partition(struct tfs *fs, struct tfs_node *directory, const char *name)
 {
     struct tfs_node *node;
-    int result = find_name(fs, directory, name, &node);
+    int result = find_name(fs, directory, name, 0, &node);
 
     if (result != 0)
         return result;
@@ -191,36 +226,65 @@ static int remove_partition(struct tfs *fs, struct tfs_node *directory, const ch
     return result;
 }
 
+static int remove_in_tree(struct tfs *fs, struct tfs_node *directory, const char *name, bool is_directory)
+{
+    const struct tfs_tree *tree = directory->tree;
+    int (*remove)(struct tfs *, struct tfs_node *, const char *) = is_directory ? tree->rmdir : tree->unlink;
+
+    tfs_worker_may_block();
+    return remove != NULL ? remove(fs, directory, name) : -tree->refusal;
+}
+
 void tfs_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct tfs *fs = tfs_of(req);
+    struct tfs_node *directory = tfs_node_get(fs, parent);
 
-    fuse_reply_err(req, -remove_partition(fs, tfs_node_get(fs, parent), name));
+    if (directory->kind == TFS_TREE)
+        fuse_reply_err(req, -remove_in_tree(fs, directory, name, false));
+    else
+        fuse_reply_err(req, -remove_partition(fs, directory, name));
+}
+
+static int remove_topic(struct tfs *fs, const char *name)
+{
+    struct tlog_topic *topic = tlog_topic_get(fs->store, name);
+
+    if (topic == NULL)
+        return name[0] == '.' ? -EPERM : -ENOENT;
+    tfs_worker_may_block();
+    int result = tlog_topic_remove(topic, false);
+    tlog_topic_unref(topic);
+    return result;
 }
 
 void tfs_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct tfs *fs = tfs_of(req);
-    struct tlog_topic *topic = parent == FUSE_ROOT_ID ? tlog_topic_get(fs->store, name) : NULL;
+    struct tfs_node *directory = tfs_node_get(fs, parent);
 
-    if (topic == NULL) {
-        fuse_reply_err(req, parent == FUSE_ROOT_ID ? ENOENT : ENOTDIR);
-        return;
-    }
-    tfs_worker_may_block();
-    int result = tlog_topic_remove(topic, false);
-    tlog_topic_unref(topic);
-    fuse_reply_err(req, -result);
+    if (directory->kind == TFS_TREE)
+        fuse_reply_err(req, -remove_in_tree(fs, directory, name, true));
+    else if (directory->kind == TFS_ROOT)
+        fuse_reply_err(req, -remove_topic(fs, name));
+    else
+        fuse_reply_err(req, name[0] == '.' ? EPERM : ENOTDIR);
+}
+
+static bool hidden(const char *name)
+{
+    enum tfs_virtual which;
+
+    return tfs_virtual_named(name, TFS_ROOT, &which) || tfs_tree_named(name, TFS_ROOT);
 }
 
 static int rename_topic(struct tfs *fs, const char *name, const char *new_name, unsigned flags)
 {
-    enum tfs_virtual which;
     struct tlog_topic *topic;
 
     if (flags & ~(unsigned)RENAME_NOREPLACE)
         return -EINVAL;
-    if (tfs_virtual_named(name, TFS_ROOT, &which) || tfs_virtual_named(new_name, TFS_ROOT, &which))
+    if (hidden(name) || hidden(new_name))
         return -EPERM;
     topic = tlog_topic_get(fs->store, name);
     if (topic == NULL)
@@ -236,26 +300,30 @@ static int rename_topic(struct tfs *fs, const char *name, const char *new_name, 
 void tfs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
                    unsigned flags)
 {
-    if (parent != FUSE_ROOT_ID || new_parent != FUSE_ROOT_ID)
-        fuse_reply_err(req, EPERM);
+    struct tfs *fs = tfs_of(req);
+
+    if (parent != FUSE_ROOT_ID)
+        fuse_reply_err(req, refusal(tfs_node_get(fs, parent)));
+    else if (new_parent != FUSE_ROOT_ID)
+        fuse_reply_err(req, refusal(tfs_node_get(fs, new_parent)));
     else
-        fuse_reply_err(req, -rename_topic(tfs_of(req), name, new_name, flags));
+        fuse_reply_err(req, -rename_topic(fs, name, new_name, flags));
 }
 
 void tfs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
-    (void)ino, (void)parent, (void)name;
-    fuse_reply_err(req, EPERM);
+    (void)ino, (void)name;
+    fuse_reply_err(req, refusal(tfs_node_get(tfs_of(req), parent)));
 }
 
 void tfs_op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-    (void)target, (void)parent, (void)name;
-    fuse_reply_err(req, EPERM);
+    (void)target, (void)name;
+    fuse_reply_err(req, refusal(tfs_node_get(tfs_of(req), parent)));
 }
 
 void tfs_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device)
 {
-    (void)parent, (void)name, (void)mode, (void)device;
-    fuse_reply_err(req, EPERM);
+    (void)name, (void)mode, (void)device;
+    fuse_reply_err(req, refusal(tfs_node_get(tfs_of(req), parent)));
 }

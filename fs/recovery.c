@@ -33,6 +33,10 @@ static void note(void *arg, const char *line)
 {
     struct tfs *fs = arg;
 
+    if (atomic_load(&fs->progress.done)) {
+        tfs_say(LOG_WARNING, "%s: %s", fs->store_path, line);
+        return;
+    }
     clear_progress(&fs->progress);
     tfs_say(LOG_NOTICE, "%s: recovery: %s", fs->store_path, line);
 }
@@ -56,6 +60,13 @@ static void grown(void *arg, struct tlog_partition *partition)
     struct tfs *fs = arg;
 
     tfs_notify_grown(&fs->notify, partition);
+}
+
+static void trimmed(void *arg, struct tlog_partition *partition)
+{
+    struct tfs *fs = arg;
+
+    tfs_notify_trimmed(&fs->notify, partition);
 }
 
 static void say_why(const char *path, int result, const struct tlog_error *error)
@@ -109,14 +120,17 @@ int tfs_store_open(struct tfs *fs)
         .note = note,
         .progress = show_progress,
         .grown = grown,
+        .trimmed = trimmed,
         .arg = fs,
     };
     struct tlog_error error = {""};
     struct tlog_recovery did;
 
-    fs->progress = (struct tfs_progress){.terminal = isatty(STDERR_FILENO) == 1, .started_ns = now_ns()};
+    fs->progress.terminal = isatty(STDERR_FILENO) == 1;
+    fs->progress.started_ns = now_ns();
     int result = open_when_free(fs, &options, &error);
-    clear_progress(&fs->progress);
+    if (!atomic_exchange(&fs->progress.done, true))
+        clear_progress(&fs->progress);
     if (result != 0) {
         say_why(fs->store_path, result, &error);
         return result;

@@ -2,6 +2,7 @@
 #ifndef TFS_RECOVERY_H
 #define TFS_RECOVERY_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -9,6 +10,7 @@ struct tfs;
 
 /* On a terminal, what takes longer than a second shows how far it is. */
 struct tfs_progress {
+    atomic_bool done; /* what is noted from then on is no recovery's */
     bool terminal, shown;
     int64_t started_ns, last_ns; /* CLOCK_MONOTONIC */
 };

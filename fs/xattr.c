@@ -28,6 +28,8 @@ static const struct attribute attributes[] = {
     {"records", 0, RECORDS},
     {"epoch", offsetof(struct tlog_bounds, epoch), U32},
     {"leader", offsetof(struct tlog_bounds, leader), U32},
+    {"segments", offsetof(struct tlog_bounds, segments), U64},
+    {"sealed", offsetof(struct tlog_bounds, sealed_bytes), U64},
     {"chain", offsetof(struct tlog_bounds, chain), CHAIN},
 };
 enum { ATTRIBUTES = sizeof attributes / sizeof *attributes };
@@ -80,6 +82,8 @@ void tfs_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t by
     struct tfs_node *node = tfs_node_get(tfs_of(req), ino);
     char value[VALUE_BYTES];
 
+    if (tfs_answered_stale(req, node, NULL))
+        return;
     if (strncmp(name, "user.", 5) != 0) {
         fuse_reply_err(req, strncmp(name, "security.", 9) == 0 ? ENODATA : EOPNOTSUPP);
         return;
@@ -107,6 +111,9 @@ void tfs_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t bytes)
     struct tfs_node *node = tfs_node_get(tfs_of(req), ino);
     char *list = NULL;
     size_t length = 0;
+
+    if (tfs_answered_stale(req, node, NULL))
+        return;
     FILE *to = open_memstream(&list, &length);
 
     if (to == NULL) {
