@@ -378,10 +378,21 @@ static void start_clock(struct tlog_recover *recover)
                      io->realtime_ns(io), io->boottime_ns(io));
 }
 
+/* A copy's checkpoint speaks of the original's files, and nobody may ever take it for this store's. */
+static int forget_checkpoint(struct tlog_store *store)
+{
+    char path[TLOG_NAME_BYTES];
+    snprintf(path, sizeof path, "%s/checkpoint", store->ground.path);
+    int r = store->ground.io->unlink(store->ground.io, path);
+    return r == -ENOENT ? 0 : r;
+}
+
 int tlog_store_recover(struct tlog_store *store, bool copied, struct tlog_error *error)
 {
     struct tlog_recover recover = {.store = store, .copied = copied};
-    int r = read_past(&recover, error);
+    int r = copied && !store->ground.options.read_only ? forget_checkpoint(store) : 0;
+    if (r == 0)
+        r = read_past(&recover, error);
     if (r == 0)
         r = recover_topics(&recover, error);
     start_clock(&recover);

@@ -9,6 +9,7 @@ struct tlog_store {
     struct tlog_ground ground;
     int lock_fd;
     uint8_t id[16];
+    bool unsettled; /* it is a copy, and nobody has said yet whether it takes the original's place */
     char boot_id[64];
     char *config_text; /* the root's; ground.admin_lock guards it */
 
@@ -48,6 +49,8 @@ void tlog_topic_forget(struct tlog_topic *topic);
 int tlog_store_enter(struct tlog_store *store, bool *copied, struct tlog_error *error);
 /* Writes the id, and where the store is now. */
 int tlog_store_write_id(struct tlog_store *store);
+/* store_adopt.c. tlog_adopt and tlog_clone with options (of which io and note count). */
+int tlog_store_settle(const struct tlog_options *options, const char *path, bool clone, struct tlog_error *error);
 void tlog_store_id_text(const uint8_t id[16], char to[37]);
 
 /* The journal's sync failed: the store is read-only, marked so on disk. */

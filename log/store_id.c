@@ -33,11 +33,20 @@ static int parse_id(const char *text, uint8_t id[16])
     return digits == 32 ? 0 : -EBADMSG;
 }
 
-/* The id, and where the store was when that was written: the file's own inode, the filesystem, the machine. */
+static uint64_t inode_of(struct tlog_store *store, const char *name)
+{
+    char path[TLOG_NAME_BYTES];
+    struct tlog_io_stat st;
+    snprintf(path, sizeof path, "%s/%s", store->ground.path, name);
+    return store->ground.io->stat_path(store->ground.io, path, &st) == 0 ? st.inode : 0;
+}
+
+/* The id, and where the store was when that was written: the file's own inode and that of the topics, the filesystem,
+ * the machine; and whether it is a copy that nobody has said anything of yet. */
 int tlog_store_write_id(struct tlog_store *store)
 {
     const struct tlog_io *io = store->ground.io;
-    char path[TLOG_NAME_BYTES], temporary[TLOG_NAME_BYTES], text[256], id[37], machine[64] = "";
+    char path[TLOG_NAME_BYTES], temporary[TLOG_NAME_BYTES], text[320], id[37], machine[64] = "";
     struct tlog_io_stat st;
     struct tlog_io_statfs fs = {0};
     snprintf(path, sizeof path, "%s/id", store->ground.path);
@@ -49,8 +58,9 @@ int tlog_store_write_id(struct tlog_store *store)
     (void)io->statfs(io, store->ground.path, &fs);
     (void)io->machine_id(io, machine);
     tlog_store_id_text(store->id, id);
-    int n = snprintf(text, sizeof text, "%s\ninode=%" PRIu64 "\nfilesystem=%016" PRIx64 "\nmachine=%s\n", id, st.inode,
-                     fs.filesystem_id, machine);
+    int n = snprintf(
+        text, sizeof text, "%s\ninode=%" PRIu64 "\nfilesystem=%016" PRIx64 "\nmachine=%s\ntopics=%" PRIu64 "\n%s", id,
+        st.inode, fs.filesystem_id, machine, inode_of(store, "topics"), store->unsettled ? "copy=1\n" : "");
     struct iovec part = {text, (size_t)n};
     if (r == 0)
         r = io->pwritev(io, fd, &part, 1, 0);
@@ -62,12 +72,62 @@ int tlog_store_write_id(struct tlog_store *store)
     return r < 0 ? r : io->sync_dir(io, store->ground.path);
 }
 
+/* What the file says of where it was written. */
+struct place {
+    uint64_t inode, filesystem, topics; /* topics 0: it does not say */
+    char machine[64];
+    bool unsettled;
+};
+
+static int parse_place(const char *text, struct place *place)
+{
+    const char *line = strchr(text, '\n');
+    *place = (struct place){0};
+    if (!line || sscanf(line, "\ninode=%" SCNu64 "\nfilesystem=%" SCNx64 "\nmachine=%63s", &place->inode,
+                        &place->filesystem, place->machine) < 1)
+        return -EBADMSG;
+    const char *topics = strstr(line, "\ntopics=");
+    if (topics)
+        (void)sscanf(topics, "\ntopics=%" SCNu64, &place->topics);
+    place->unsettled = strstr(line, "\ncopy=1\n") != NULL;
+    return 0;
+}
+
+/* Another inode: a copy. On a filesystem of another name both inodes must be others to be believed the same files: some
+ * filesystems are called after the device that they are on. */
+static bool is_copy(struct tlog_store *store, const struct place *place, uint64_t inode)
+{
+    struct tlog_io_statfs fs;
+    if (inode != place->inode)
+        return true;
+    if (place->topics == 0 || store->ground.io->statfs(store->ground.io, store->ground.path, &fs) < 0)
+        return false;
+    return fs.filesystem_id != place->filesystem && inode_of(store, "topics") != place->topics;
+}
+
+static void tell_place(struct tlog_store *store, bool copied, bool moved)
+{
+    char id[37];
+    tlog_store_id_text(store->id, id);
+    if (copied)
+        tlog_ground_note(&store->ground,
+                         "this store is a copy of store %s, or was moved from another filesystem: its journal and "
+                         "checkpoint are ignored, its logs believed as far as their ends verify",
+                         id);
+    else if (moved)
+        tlog_ground_note(&store->ground, "this store was moved here from another machine");
+    if (store->unsettled)
+        tlog_ground_note(&store->ground,
+                         "nobody has said yet what this copy is: topicctl adopt, if it takes the original's place; "
+                         "topicctl clone, if the original lives on");
+}
+
 /* Reads the id; *copied when the file is not the one it was written as. */
 static int read_id(struct tlog_store *store, bool *copied, struct tlog_error *error)
 {
-    char path[TLOG_NAME_BYTES], *text, machine[64] = "", now[64] = "";
+    char path[TLOG_NAME_BYTES], *text, now[64] = "";
     struct tlog_io_stat st;
-    uint64_t inode = 0;
+    struct place place;
     snprintf(path, sizeof path, "%s/id", store->ground.path);
     int r = tlog_file_read(store->ground.io, path, &text, NULL);
     if (r < 0)
@@ -78,23 +138,19 @@ static int read_id(struct tlog_store *store, bool *copied, struct tlog_error *er
         return r;
     }
     r = parse_id(text, store->id);
-    const char *line = strchr(text, '\n');
-    if (r == 0 && (!line || sscanf(line, "\ninode=%" SCNu64 "\nfilesystem=%*s\nmachine=%63s", &inode, machine) < 1))
-        r = -EBADMSG;
+    if (r == 0)
+        r = parse_place(text, &place);
     free(text);
     if (r < 0) {
         tlog_error_set(error, "id: not a store's id");
         return r;
     }
-    *copied = inode != st.inode;
+    *copied = is_copy(store, &place, st.inode);
+    store->unsettled = place.unsettled || *copied;
     (void)store->ground.io->machine_id(store->ground.io, now);
-    if (*copied)
-        tlog_ground_note(&store->ground,
-                         "this store is a copy: its journal and checkpoint are ignored, its logs believed as "
-                         "far as their ends verify");
-    else if (strcmp(machine, now) != 0)
-        tlog_ground_note(&store->ground, "this store was moved here from another machine");
-    return *copied || strcmp(machine, now) != 0 ? 1 : 0;
+    bool moved = strcmp(place.machine, now) != 0;
+    tell_place(store, *copied, moved);
+    return *copied || moved ? 1 : 0;
 }
 
 /* ---- making one ---- */
@@ -153,14 +209,14 @@ static int make_store(struct tlog_store *store, struct tlog_error *error)
     return r < 0 ? r : tlog_store_write_id(store);
 }
 
-/* A start that was killed while it made the store may have left names that are not durable, the id's among them.
- * Once there is a checkpoint there were later syncs of the directory. */
-static int settle_names(struct tlog_store *store)
+/* A start that was killed while it made the store may have left names that are not durable, the id's among them; so may
+ * whoever made a copy. Once there is a checkpoint of the store's own there were later syncs of the directory. */
+static int settle_names(struct tlog_store *store, bool copied)
 {
     char checkpoint[TLOG_NAME_BYTES];
     struct tlog_io_stat st;
     snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint", store->ground.path);
-    if (store->ground.io->stat_path(store->ground.io, checkpoint, &st) == 0)
+    if (!copied && store->ground.io->stat_path(store->ground.io, checkpoint, &st) == 0)
         return 0;
     int r = sync_parent(store);
     return r < 0 ? r : store->ground.io->sync_dir(store->ground.io, store->ground.path);
@@ -208,9 +264,9 @@ int tlog_store_enter(struct tlog_store *store, bool *copied, struct tlog_error *
         return r;
     if (!exists)
         return make_store(store, error);
-    r = store->ground.options.read_only ? 0 : settle_names(store);
-    if (r < 0)
-        return r;
     r = read_id(store, copied, error);
-    return r == 1 && !store->ground.options.read_only ? 1 : r < 0 ? r : 0;
+    if (r < 0 || store->ground.options.read_only)
+        return r < 0 ? r : 0;
+    int settled = settle_names(store, *copied);
+    return settled < 0 ? settled : r;
 }

@@ -16,7 +16,7 @@ void tlog_store_status(struct tlog_store *store, struct tlog_store_status *out)
 {
     struct tlog_topic **topics;
     size_t count;
-    *out = (struct tlog_store_status){.failed = atomic_load(&store->ground.failed)};
+    *out = (struct tlog_store_status){.failed = atomic_load(&store->ground.failed), .copied = store->unsettled};
     const struct tlog_io *io = store->ground.io;
     tlog_store_id_text(store->id, out->id);
     out->clock_doubted = !store->ground.options.read_only &&

@@ -129,6 +129,7 @@ int tlog_store_sync(struct tlog_store *store);
 struct tlog_store_status {
     char id[37]; /* the store's random id, as text */
     bool failed; /* the journal could not be synced: read-only until a restart */
+    bool copied; /* it is a copy, and nobody has said yet what it is: see tlog_adopt */
     uint64_t topics, partitions;
     uint64_t journal_bytes; /* on disk */
     uint64_t journal_used_bytes;
@@ -412,7 +413,8 @@ int tlog_partition_find_pos(struct tlog_partition *partition, uint64_t at, uint6
 /* ---- a store that was moved or copied --------------------------------------------------------------- */
 
 /* What a store that was copied or moved is from now on, offline: the same one (`adopt`: it was moved, the original
- * is no more) or another one with an id of its own (`clone`). -EWOULDBLOCK a process has it open. */
+ * is no more) or another one with an id of its own (`clone`; its topics keep theirs). Until one of them is said every
+ * start asks for it. The store is recovered first. -EWOULDBLOCK a process has it open; else as tlog_store_open. */
 int tlog_adopt(const char *path, struct tlog_error *error);
 int tlog_clone(const char *path, struct tlog_error *error);
 

@@ -502,7 +502,7 @@ static void test_a_copied_store(void **state)
     assert_int_equal(tlog_partition_sync_wait(p), 0);
     uint64_t seq = unit_bounds(p).end_seq;
     unit_reopen(u);
-    assert_null(strstr(u->notes, "copy")); /* it is a store of its own now */
+    assert_null(strstr(u->notes, "this store is a copy")); /* it is a store of its own now */
     assert_int_equal(unit_bounds(unit_get(u, "t", 0)).end_seq, seq);
     unit_close(u);
     assert_string_equal(unit_verify(u), "");

@@ -85,6 +85,60 @@ static void test_a_killed_process_leaves_the_lock_and_its_lines(void **state)
     unit_assert_text(unit_get(u, "t", 0), "line\nrest\n");
 }
 
+/* A copy that becomes another store: another id, the same topics, all that was in them; and the original is as it was.
+ * A crash at any point of it leaves one store or the other. */
+static void test_a_clone(void **state)
+{
+    struct unit *u = *state;
+    struct tlog_store_status before, after;
+    uint8_t topic_id[16];
+    unit_open(u);
+    tlog_store_status(u->store, &before);
+    unit_lines(unit_partition(u, "t", 0), 0, 50, 100);
+    memcpy(topic_id, tlog_topic_id(unit_topic(u, "t")), 16);
+    assert_int_equal(tlog_store_settle(&u->options, u->path, true, &u->error), -EWOULDBLOCK);
+    unit_close(u);
+    unit_copy_store(u);
+    assert_int_equal(tlog_store_settle(&u->options, u->path, true, &u->error), 0);
+    u->notes[0] = 0;
+    unit_open(u);
+    assert_string_equal(u->notes, "");
+    tlog_store_status(u->store, &after);
+    assert_string_not_equal(before.id, after.id);
+    assert_false(after.copied);
+    assert_memory_equal(tlog_topic_id(unit_topic(u, "t")), topic_id, 16);
+    char *text = unit_lines_text(0, 50, 100);
+    unit_assert_text(unit_get(u, "t", 0), text);
+    unit_lines(unit_get(u, "t", 0), 50, 5, 100);
+    assert_int_equal(tlog_partition_sync_wait(unit_get(u, "t", 0)), 0);
+    free(text);
+    unit_close(u);
+    /* a clone that was killed at each of its operations */
+    for (uint64_t skip = 0; u->disk; skip++) {
+        struct simdisk *kept = u->disk, *tried = simdisk_clone(kept);
+        struct tlog_options options = u->options;
+        options.io = simdisk_io(tried);
+        simdisk_stop(tried, skip);
+        int r = tlog_store_settle(&options, u->path, true, NULL);
+        bool stopped = simdisk_stopped(tried);
+        if (stopped)
+            simdisk_power_cut(tried, skip + 1);
+        u->disk = tried;
+        u->io = u->options.io = simdisk_io(tried);
+        unit_open(u);
+        assert_int_equal(unit_bounds(unit_get(u, "t", 0)).end_seq, 55);
+        unit_close(u);
+        assert_string_equal(unit_verify(u), "");
+        u->disk = kept;
+        u->io = u->options.io = simdisk_io(kept);
+        simdisk_free(tried);
+        if (!stopped) {
+            assert_int_equal(r, 0);
+            break;
+        }
+    }
+}
+
 static void test_identity(void **state)
 {
     struct unit *u = *state;
@@ -114,8 +168,21 @@ static void test_identity(void **state)
     unit_copy_store(u);
     unit_open(u);
     assert_non_null(strstr(u->notes, "this store is a copy"));
-    unit_reopen(u);
+    u->notes[0] = 0;
+    unit_reopen(u); /* it is at home here now; what it is, nobody has said */
+    assert_null(strstr(u->notes, "this store is a copy"));
+    assert_non_null(strstr(u->notes, "topicctl adopt"));
+    struct tlog_store_status status;
+    tlog_store_status(u->store, &status);
+    assert_true(status.copied);
+    unit_close(u);
+    assert_int_equal(tlog_store_settle(&u->options, u->path, false, &u->error), 0);
+    u->notes[0] = 0;
+    unit_open(u);
     assert_string_equal(u->notes, "");
+    tlog_store_status(u->store, &status);
+    assert_false(status.copied);
+    assert_string_equal(status.id, first.id);
     unit_close(u);
     /* from another machine */
     char *id = unit_file(u, "id", NULL), *machine = strstr(id, "machine=");
@@ -366,6 +433,7 @@ int main(void)
         UNIT_BOTH(test_one_process_at_a_time),
         UNIT_REAL(test_a_killed_process_leaves_the_lock_and_its_lines),
         UNIT_BOTH(test_identity),
+        UNIT_BOTH(test_a_clone),
         UNIT_BOTH(test_damaged_configuration_is_told),
         UNIT_SIM(test_looking_changes_nothing),
         UNIT_BOTH(test_looking_while_another_writes),
