@@ -123,6 +123,8 @@ static void test_a_clone(void **state)
         bool stopped = simdisk_stopped(tried);
         if (stopped)
             simdisk_power_cut(tried, skip + 1);
+        else
+            simdisk_kill(tried, 1);
         u->disk = tried;
         u->io = u->options.io = simdisk_io(tried);
         unit_open(u);
