@@ -266,6 +266,16 @@ int tlog_append_locked(struct tlog_partition *p, const struct tlog_append *appen
     return 0;
 }
 
+void tlog_append_lock(struct tlog_partition *p)
+{
+    pthread_mutex_lock(&p->lock);
+    while (atomic_load_explicit(&p->ground->gate_shut, memory_order_acquire)) {
+        pthread_mutex_unlock(&p->lock);
+        tlog_gate_wait(p->ground);
+        pthread_mutex_lock(&p->lock);
+    }
+}
+
 int tlog_partition_append(struct tlog_partition *partition, const void *data, size_t length, uint32_t records)
 {
     struct tlog_partition *p = partition;
@@ -280,7 +290,7 @@ int tlog_partition_append(struct tlog_partition *partition, const void *data, si
     int64_t quota = tlog_value(p->topic, TLOG_QUOTA_BYTES);
     if (length == 0)
         return 0;
-    pthread_mutex_lock(&p->lock);
+    tlog_append_lock(p);
     int r = tlog_partition_refuses(p);
     if (r == 0 && quota >= 0 && p->end - p->start + p->pending + p->pending_count + length > (uint64_t)quota)
         r = -EDQUOT;

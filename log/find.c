@@ -261,6 +261,21 @@ static int find_once(struct search *s, uint64_t *pos, uint64_t *seq)
     return r;
 }
 
+int tlog_partition_find_entry(struct tlog_partition *p, enum tlog_by by, uint64_t value, struct tlog_entry *out)
+{
+    struct search s = {.p = p, .by = by, .value = value};
+    bool trimmed;
+    int r;
+    do {
+        begin(&s);
+        r = search(&s, out);
+        pthread_mutex_lock(&p->lock);
+        trimmed = p->start > s.start;
+        pthread_mutex_unlock(&p->lock);
+    } while (r == -ESTALE && trimmed);
+    return r;
+}
+
 static int find_record(struct tlog_partition *p, enum tlog_by by, uint64_t value, uint64_t *pos, uint64_t *found_seq)
 {
     struct search s = {.p = p, .by = by, .value = value};

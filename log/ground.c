@@ -14,6 +14,22 @@ int64_t tlog_ground_time_ns(struct tlog_ground *ground)
     return now_ns < most_ns ? now_ns : most_ns;
 }
 
+void tlog_gate_shut(struct tlog_ground *ground, bool shut)
+{
+    pthread_mutex_lock(&ground->gate_lock);
+    atomic_store(&ground->gate_shut, shut);
+    pthread_cond_broadcast(&ground->gate_opened);
+    pthread_mutex_unlock(&ground->gate_lock);
+}
+
+void tlog_gate_wait(struct tlog_ground *ground)
+{
+    pthread_mutex_lock(&ground->gate_lock);
+    while (atomic_load(&ground->gate_shut))
+        pthread_cond_wait(&ground->gate_opened, &ground->gate_lock);
+    pthread_mutex_unlock(&ground->gate_lock);
+}
+
 void tlog_ground_kick(struct tlog_ground *ground)
 {
     pthread_mutex_lock(&ground->dirty_lock);

@@ -43,6 +43,10 @@ struct tlog_ground {
     struct tlog_config config;  /* the root's */
     struct tlog_attr attr;      /* the root directory's */
 
+    atomic_bool gate_shut; /* appends wait: a cut is under way */
+    pthread_mutex_t gate_lock;
+    pthread_cond_t gate_opened;
+
     pthread_mutex_t dirty_lock;   /* guards these, and upkeep's sleep */
     struct tlog_partition *dirty; /* newly dirty, for upkeep to take over */
     pthread_cond_t wake;
@@ -59,6 +63,10 @@ struct tlog_ground {
 
 /* The time for a record: CLOCK_REALTIME, but not more than an hour ahead of what CLOCK_BOOTTIME expects. */
 int64_t tlog_ground_time_ns(struct tlog_ground *ground);
+/* Shuts the gate before all appends and opens it again; one thread at a time. See cut.c. */
+void tlog_gate_shut(struct tlog_ground *ground, bool shut);
+/* Waits while it is shut, without any lock held. */
+void tlog_gate_wait(struct tlog_ground *ground);
 /* Makes upkeep look now. */
 void tlog_ground_kick(struct tlog_ground *ground);
 /* Makes the maintenance look now. */

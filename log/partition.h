@@ -178,6 +178,12 @@ int tlog_partition_make(struct tlog_partition *p, const struct tlog_point *start
 /* Gives it an attr file of its own if it inherits: the topic's is about to change. With the topic's lock. */
 int tlog_partition_keep_attr(struct tlog_partition *p);
 
+/* The first entry that does not end before `value`, or that is not of a time before it; length 0: there is none. Without
+ * the lock. */
+int tlog_partition_find_entry(struct tlog_partition *p, enum tlog_by by, uint64_t value, struct tlog_entry *out);
+/* Takes the lock to append, once no cut is under way. */
+void tlog_append_lock(struct tlog_partition *p);
+
 /* The rest expects the lock to be held, unless said otherwise. */
 
 /* What the active segment takes on disk. */

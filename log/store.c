@@ -155,6 +155,8 @@ static void store_free(struct tlog_store *store)
     pthread_mutex_destroy(&store->lock);
     pthread_mutex_destroy(&store->ground.admin_lock);
     pthread_mutex_destroy(&store->ground.dirty_lock);
+    pthread_mutex_destroy(&store->ground.gate_lock);
+    pthread_cond_destroy(&store->ground.gate_opened);
     pthread_mutex_destroy(&store->round_lock);
     pthread_mutex_destroy(&store->maintain_lock);
     pthread_cond_destroy(&store->ground.wake);
@@ -181,6 +183,8 @@ int tlog_store_open(struct tlog_store **out, const char *path, const struct tlog
     pthread_mutex_init(&store->lock, NULL);
     pthread_mutex_init(&store->ground.admin_lock, NULL);
     pthread_mutex_init(&store->ground.dirty_lock, NULL);
+    pthread_mutex_init(&store->ground.gate_lock, NULL);
+    pthread_cond_init(&store->ground.gate_opened, NULL);
     pthread_mutex_init(&store->round_lock, NULL);
     pthread_mutex_init(&store->maintain_lock, NULL);
     tlog_cond_init(&store->ground.wake);

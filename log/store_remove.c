@@ -168,6 +168,7 @@ int tlog_partition_remove(struct tlog_partition *partition, bool discard)
     struct tlog_topic *topic = tlog_topic_of(partition);
     if (topic->head.ground->options.read_only || atomic_load(&topic->head.ground->failed))
         return -EROFS;
+    pthread_mutex_lock(&topic->head.ground->admin_lock); /* unfinished lines are appended: not within a cut */
     pthread_mutex_lock(&topic->head.lock);
     if (discard)
         (void)tlog_partition_flush(partition); /* the trash keeps what was acknowledged */
@@ -181,6 +182,7 @@ int tlog_partition_remove(struct tlog_partition *partition, bool discard)
         topic->mtime_ns = tlog_ground_time_ns(topic->head.ground);
     }
     pthread_mutex_unlock(&topic->head.lock);
+    pthread_mutex_unlock(&topic->head.ground->admin_lock);
     if (r == 0)
         tlog_partition_put(partition);
     return r;

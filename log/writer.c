@@ -214,7 +214,7 @@ ssize_t tlog_writer_append(struct tlog_writer *writer, const void *data, size_t 
     struct tlog_partition *p = writer->partition;
     if (length == 0)
         return 0;
-    pthread_mutex_lock(&p->lock);
+    tlog_append_lock(p);
     ssize_t n = append_locked(writer, data, length, whole, records);
     pthread_mutex_unlock(&p->lock);
     if (n > 0 && whole > 0)
@@ -252,7 +252,7 @@ static int end_rest(struct tlog_writer *writer)
 void tlog_writer_close(struct tlog_writer *writer)
 {
     struct tlog_partition *p = writer->partition;
-    pthread_mutex_lock(&p->lock);
+    tlog_append_lock(p);
     bool grew = writer->held_bytes > 0;
     int r = end_rest(writer);
     writer->closed = r < 0;
@@ -272,6 +272,8 @@ void tlog_writer_close(struct tlog_writer *writer)
 void tlog_writers_retry(struct tlog_partition *p)
 {
     struct tlog_writer *writer = p->writers;
+    if (atomic_load(&p->ground->gate_shut)) /* a cut is under way: in the next round */
+        return;
     while (writer) {
         struct tlog_writer *next = writer->next;
         if (writer->closed && end_rest(writer) == 0)
