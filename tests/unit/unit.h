@@ -118,6 +118,8 @@ unsigned unit_count(struct unit *u, const char *dir, const char *prefix);
 /* Seals the segment at `pos` of the partition in `dir` ("topics/t/0/"); `raw_stays`: its raw files linger. The store
  * must be closed. */
 void unit_seal(struct unit *u, const char *dir, uint64_t pos, bool raw_stays);
+/* The same for a segment of an open partition, as sealing does it. */
+void unit_seal_live(struct unit *u, struct tlog_partition *p, uint64_t pos, bool raw_stays);
 
 /* ---- io with a gate: Linux's system calls, of which a test holds back or refuses some ---- */
 

@@ -1,4 +1,4 @@
-/* Sealing by hand, in a store that is closed. */
+/* Sealing by hand, in a store that is closed or while it serves. */
 #include "unit.h"
 
 #include "log/sealed.h"
@@ -63,4 +63,28 @@ void unit_seal(struct unit *u, const char *dir, uint64_t pos, bool raw_stays)
     unit_unlink(u, path);
     snprintf(path, sizeof path, "%s/%s", u->path, dir);
     assert_int_equal(u->io->sync_dir(u->io, path), 0);
+}
+
+void unit_seal_live(struct unit *u, struct tlog_partition *p, uint64_t pos, bool raw_stays)
+{
+    char dir[300], path[TLOG_NAME_BYTES], name[TLOG_NAME_BYTES + 8];
+    struct tlog_io_stat st;
+    snprintf(dir, sizeof dir, "topics/%s/%u/", p->topic->name, p->number);
+    unit_seal(u, dir, pos, true);
+    pthread_mutex_lock(&p->lock);
+    tlog_segment_path(p, pos, path);
+    snprintf(name, sizeof name, "%s.zst", path);
+    unsigned i = tlog_segment_find(p, pos);
+    assert_int_equal(p->segments[i].pos, pos);
+    assert_int_equal(u->io->stat_path(u->io, name, &st), 0);
+    tlog_segment_form(p, i, TLOG_SEALED, &st);
+    if (!raw_stays)
+        tlog_segment_form(p, i, TLOG_RAW, NULL);
+    pthread_mutex_unlock(&p->lock);
+    if (raw_stays)
+        return;
+    snprintf(name, sizeof name, "%s.idx", path);
+    assert_int_equal(u->io->unlink(u->io, name), 0);
+    snprintf(name, sizeof name, "%s.log", path);
+    assert_int_equal(u->io->unlink(u->io, name), 0);
 }
