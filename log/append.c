@@ -242,6 +242,13 @@ static int append_open(struct tlog_partition *p, const struct tlog_append *appen
     return 0;
 }
 
+/* Whether a record appended now is as old as that before the maintenance looks by itself. */
+static bool is_soon(const struct tlog_partition *p, enum tlog_key key)
+{
+    int64_t ms = tlog_value(p->topic, key);
+    return ms >= 0 && ms < TLOG_MAINTAIN_LOOK_NS / 1000000;
+}
+
 int tlog_append_locked(struct tlog_partition *p, const struct tlog_append *append)
 {
     int64_t now_ns = tlog_ground_time_ns(p->ground);
@@ -254,8 +261,11 @@ int tlog_append_locked(struct tlog_partition *p, const struct tlog_append *appen
         r = append->own_entry ? append_own(p, append, now_ns) : append_open(p, append, now_ns);
     if (r < 0)
         return r == -EFBIG ? -ENOSPC : r;
-    if (p->segment_first_ns == 0)
+    if (p->segment_first_ns == 0) {
         p->segment_first_ns = now_ns;
+        if (is_soon(p, TLOG_SEGMENT_MS) || is_soon(p, TLOG_RETENTION_MS))
+            tlog_ground_kick_maintain(p->ground);
+    }
     p->end += append->bytes;
     p->end_seq += append->records;
     p->last_append_ns = p->changed_ns = now_ns;

@@ -69,6 +69,8 @@ void tlog_gate_shut(struct tlog_ground *ground, bool shut);
 void tlog_gate_wait(struct tlog_ground *ground);
 /* Makes upkeep look now. */
 void tlog_ground_kick(struct tlog_ground *ground);
+/* How long the maintenance sleeps at most: what nobody woke it for is seen then. */
+#define TLOG_MAINTAIN_LOOK_NS INT64_C(60000000000)
 /* Makes the maintenance look now. */
 void tlog_ground_kick_maintain(struct tlog_ground *ground);
 /* Remembers a piece of damage met while serving and tells it, unless that was done. */

@@ -7,7 +7,6 @@
  * own, which runs only when nobody else wants the processor: nothing else ever waits for it but the close of the store,
  * and it stops within a frame's time then. */
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -52,8 +51,29 @@ struct round {
     struct tlog_store *store;
     int64_t next_ns;      /* until something quick is due */
     int64_t next_seal_ns; /* until a failed sealing is tried again */
+    uint64_t unsealed;    /* full segments that wait */
+    int64_t unsealed_ns;  /* when the oldest of them ended */
     int64_t quick_at_ns;  /* CLOCK_BOOTTIME: when the quick part was last done */
 };
+
+/* Counts what waits to be sealed. */
+static void count_unsealed(struct round *round, struct tlog_partition *p)
+{
+    int64_t ended_ns;
+    unsigned count = tlog_partition_unsealed(p, &ended_ns);
+    round->unsealed += count;
+    if (count > 0 && (round->unsealed_ns == 0 || ended_ns < round->unsealed_ns))
+        round->unsealed_ns = ended_ns;
+}
+
+static void tell_unsealed(const struct round *round)
+{
+    struct tlog_ground *ground = &round->store->ground;
+    pthread_mutex_lock(&ground->dirty_lock);
+    ground->unsealed_segments = round->unsealed;
+    ground->unsealed_ns = round->unsealed_ns;
+    pthread_mutex_unlock(&ground->dirty_lock);
+}
 
 /* What is quick. Each step returns the nanoseconds until it wants to be called again, -1 for never. */
 static void tend(void *arg, struct tlog_partition *p)
@@ -63,6 +83,7 @@ static void tend(void *arg, struct tlog_partition *p)
     sooner(&round->next_ns, tlog_partition_drop(p));
     sooner(&round->next_ns, tlog_partition_age(p));
     sooner(&round->next_ns, tlog_partition_unlinger(p));
+    count_unsealed(round, p);
 }
 
 static void tend_all(struct round *round)
@@ -72,8 +93,11 @@ static void tend_all(struct round *round)
     ground->maintain_kicked = false;
     pthread_mutex_unlock(&ground->dirty_lock);
     round->next_ns = -1;
+    round->unsealed = 0;
+    round->unsealed_ns = 0;
     round->quick_at_ns = ground->io->boottime_ns(ground->io);
     for_partitions(round->store, tend, round);
+    tell_unsealed(round);
 }
 
 static bool quick_is_due(struct round *round)
@@ -91,6 +115,9 @@ static void seal(void *arg, struct tlog_partition *p)
     int64_t again_ns;
     while ((again_ns = tlog_partition_seal(p)) == 0 && !tlog_ground_stopping(p->ground)) {
         sooner(&round->next_ns, tlog_partition_unlinger(p));
+        if (round->unsealed > 0 && --round->unsealed == 0)
+            round->unsealed_ns = 0;
+        tell_unsealed(round);
         if (quick_is_due(round))
             tend_all(round);
     }
@@ -112,14 +139,11 @@ int64_t tlog_store_maintain(struct tlog_store *store)
 
 /* ---- the thread ---- */
 
-/* Whoever else wants the processor or the disk has it first. Where this is not allowed it is not done. */
+/* Whoever else wants the processor or the disk (whose priority follows) has it first. Not SCHED_IDLE: this thread takes
+ * locks, for moments, and on a busy machine it would hold them for as long as others have something to do. */
 static void stand_back(void)
 {
-    enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_IDLE = 3 << 13 };
-    pid_t self = (pid_t)syscall(SYS_gettid);
-    (void)setpriority(PRIO_PROCESS, (id_t)self, 19);
-    (void)sched_setscheduler(self, SCHED_IDLE, &(struct sched_param){.sched_priority = 0});
-    (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, self, IOPRIO_IDLE);
+    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19);
 }
 
 static void *run(void *arg)
@@ -129,6 +153,8 @@ static void *run(void *arg)
     stand_back();
     for (;;) {
         int64_t next_ns = tlog_store_maintain(store);
+        if (next_ns < 0 || next_ns > TLOG_MAINTAIN_LOOK_NS)
+            next_ns = TLOG_MAINTAIN_LOOK_NS;
         pthread_mutex_lock(&ground->dirty_lock);
         while (!ground->maintain_kicked && !tlog_ground_stopping(ground) &&
                tlog_cond_wait(&ground->wake_maintain, &ground->dirty_lock, next_ns) != ETIMEDOUT)

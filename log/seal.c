@@ -18,6 +18,7 @@
 
 #include "log/error.h"
 #include "log/sealed.h"
+#include "log/trim.h"
 
 static const int64_t retry_ns = INT64_C(60000000000);
 
@@ -64,6 +65,27 @@ static int choose(struct job *job)
     }
     pthread_mutex_unlock(&p->lock);
     return r;
+}
+
+unsigned tlog_partition_unsealed(struct tlog_partition *p, int64_t *ended_ns)
+{
+    unsigned count = 0;
+    *ended_ns = 0;
+    pthread_mutex_lock(&p->lock);
+    unsigned i = tlog_partition_refuses(p) == 0 ? tlog_segment_first(p) : p->segment_count;
+    for (; i + 1 < p->segment_count; i++) {
+        struct tlog_segment *segment = &p->segments[i];
+        struct tlog_index_header next;
+        if (segment->forms != TLOG_RAW || segment->spoilt)
+            continue;
+        if (count++ > 0)
+            continue;
+        if (segment->last_ns == 0 && tlog_segment_header(p, i + 1, &next) == 0)
+            segment->last_ns = next.time_ns;
+        *ended_ns = segment->last_ns;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return count;
 }
 
 /* ---- the file ---- */

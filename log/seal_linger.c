@@ -105,7 +105,7 @@ static int let_next_go(struct tlog_partition *p, unsigned *i)
     int r = check_sealed(p, fd, pos, end, &error);
     if (is_damage(r))
         tlog_ground_damage(p->ground, "%s/%u: segment %" PRIu64 ": sealed file: %s: sealed again from the raw files",
-                         name, p->number, pos, error.text[0] ? error.text : strerror(-r));
+                           name, p->number, pos, error.text[0] ? error.text : strerror(-r));
     pthread_mutex_lock(&p->lock);
     handle = NULL;
     r = r < 0 && !is_damage(r) ? r : let_go(p, pos, r, &handle);
