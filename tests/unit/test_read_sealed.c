@@ -311,7 +311,7 @@ static void test_files_that_are_missing_or_damaged(void **state)
     tlog_handles_close(&h->p->ground->handles, &h->p->segments[1].handle); /* as it may happen any time */
     pthread_mutex_unlock(&h->p->lock);
     unit_unlink(u, name);
-    assert_bytes(h, pos, SEGMENT);
+    assert_bytes(h, pos, SEGMENT / 2);
     assert_int_equal(h->p->segments[1].forms, TLOG_SEALED);
     /* A .zst that is not there, and one whose end is damaged. */
     pos = h->p->segments[2].pos;
@@ -535,13 +535,14 @@ struct reader {
 static bool reads_right(const struct history *h, uint64_t pos, size_t length, bool sequential, char *buffer)
 {
     struct tlog_view view;
+    if (length > h->bytes - pos) /* what others append is not ours to know */
+        length = h->bytes - pos;
     if (tlog_partition_view(h->p, pos, length, sequential, &view) != 0 || view.length == 0)
         return false;
     bool right = memcmp(view.data, h->text + pos, view.length) == 0;
     tlog_view_release(&view);
-    size_t want = h->bytes - pos < length ? h->bytes - pos : length;
-    return right && tlog_partition_read(h->p, pos, buffer, length) == (ssize_t)want &&
-           memcmp(buffer, h->text + pos, want) == 0;
+    return right && tlog_partition_read(h->p, pos, buffer, length) == (ssize_t)length &&
+           memcmp(buffer, h->text + pos, length) == 0;
 }
 
 static void *read_on(void *arg)
