@@ -82,6 +82,8 @@ struct tlog_partition {
     void *user;
     atomic_int watched;
     _Atomic uint64_t committed;
+    _Atomic int64_t
+        throttled_ns; /* CLOCK_BOOTTIME at which quota.bytes.per.second has a whole second's worth, less one */
 
     pthread_mutex_t flush_lock; /* one flush at a time */
     pthread_mutex_t lock;       /* guards all below */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "log/error.h"
+#include "log/quota.h"
 #include "log/store.h"
 
 /* Makes the directory with all its files. */
@@ -53,6 +54,8 @@ int tlog_topic_create(struct tlog_store *store, const char *name, unsigned parti
     r = tlog_table_has(store, name) ? -EEXIST : !topic->config_text ? -ENOMEM : 0;
     if (r == 0 && (int64_t)partitions > tlog_topic_value(topic, TLOG_PARTITIONS_MAX))
         r = -EINVAL;
+    if (r == 0)
+        r = tlog_room_for(&store->ground, partitions);
     if (r == 0)
         r = make_topic(topic, partitions);
     if (r == 0 && out) {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "log/error.h"
+#include "log/quota.h"
 
 enum { NAME_MOST = 249, NUMBERS = 100000 };
 
@@ -250,6 +251,11 @@ int tlog_topic_add_partition(struct tlog_topic *topic, unsigned number, const st
     int r = topic->deleted ? -ESTALE : 0;
     if (r == 0 && number < topic->partition_count && topic->partitions[number])
         r = -EEXIST;
+    uint64_t missing = 0;
+    for (unsigned i = 0; r == 0 && i <= number; i++)
+        missing += i >= topic->partition_count || !topic->partitions[i];
+    if (r == 0)
+        r = tlog_room_for(topic->head.ground, missing);
     for (unsigned i = 0; r == 0 && i <= number; i++)
         if (i >= topic->partition_count || !topic->partitions[i])
             r = tlog_topic_make_partition(topic, i, attr);
