@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "instant.h"
 #include "node.h"
 #include "notify.h"
 #include "recovery.h"
@@ -25,6 +26,7 @@ struct tfs {
     struct tfs_progress progress;
     struct tfs_nodes nodes;
     struct tfs_notify notify;
+    struct tfs_instants instants;
     pthread_mutex_t handles_lock; /* before a handle's */
     struct tfs_handle *handles;
     atomic_uint syncing; /* requests that wait for the disk */

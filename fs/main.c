@@ -164,6 +164,7 @@ static int run(struct tfs_options *options, int parent)
     fs->started_ns = clock_ns(CLOCK_BOOTTIME);
     pthread_mutex_init(&fs->handles_lock, NULL);
     tfs_nodes_init(fs);
+    tfs_instants_init(&fs->instants);
     tfs_notify_init(&fs->notify, fs);
 
     fs->session = fuse_session_new(&options->arguments, &tfs_operations, sizeof tfs_operations, fs);

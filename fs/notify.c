@@ -1,8 +1,10 @@
 #include "notify.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "daemon.h"
 #include "workers.h"
@@ -77,6 +79,21 @@ static void tell_trim(struct tfs_notify *notify)
     pthread_mutex_lock(&notify->lock);
 }
 
+/* The same: nothing to tell, unless somebody has stopped using an instant. */
+static void rest(struct tfs_notify *notify)
+{
+    enum { SECONDS = 60 };
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += SECONDS;
+    if (pthread_cond_timedwait(&notify->wake, &notify->lock, &until) != ETIMEDOUT)
+        return;
+    pthread_mutex_unlock(&notify->lock);
+    tfs_instants_forget_idle(notify->fs);
+    pthread_mutex_lock(&notify->lock);
+}
+
 static void *tell(void *arg)
 {
     struct tfs_notify *notify = arg;
@@ -90,7 +107,7 @@ static void *tell(void *arg)
         else if (notify->gone != NULL)
             tell_name(notify);
         else
-            pthread_cond_wait(&notify->wake, &notify->lock);
+            rest(notify);
     }
     pthread_mutex_unlock(&notify->lock);
     return NULL;
@@ -100,7 +117,11 @@ void tfs_notify_init(struct tfs_notify *notify, struct tfs *fs)
 {
     notify->fs = fs;
     pthread_mutex_init(&notify->lock, NULL);
-    pthread_cond_init(&notify->wake, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&notify->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
 }
 
 int tfs_notify_start(struct tfs_notify *notify, struct fuse_session *session)

@@ -83,8 +83,58 @@ static void print_recovery(FILE *to, const struct tlog_recovery *recovery)
     fputs(any ? "\n" : "nothing to do at this start\n", to);
 }
 
+static void print_damage(void *to, const char *line)
+{
+    fprintf(to, "%-12s %s\n", "damage", line);
+}
+
+static void print_age(FILE *to, int64_t seconds)
+{
+    if (seconds >= 172800)
+        fprintf(to, "%" PRId64 "d", seconds / 86400);
+    else if (seconds >= 7200)
+        fprintf(to, "%" PRId64 "h", seconds / 3600);
+    else
+        fprintf(to, "%" PRId64 "s", seconds < 0 ? 0 : seconds);
+}
+
+/* How far the old parts of the log have become sealed segments. */
+static void print_sealing(FILE *to, const struct tlog_store_status *status, const struct tlog_bounds *sum)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    fprintf(to, "%-12s %" PRIu64 " of %" PRIu64 " bytes, %" PRIu64 " on disk for all\n", "sealed", sum->sealed_bytes,
+            sum->committed, sum->disk_bytes);
+    if (status->sealing[0] != '\0')
+        fprintf(to, "%-12s %s\n", "sealing", status->sealing);
+    if (status->unsealed_segments > 0) {
+        fprintf(to, "%-12s %" PRIu64 " full segments, the oldest for ", "to be sealed", status->unsealed_segments);
+        print_age(to, now.tv_sec - status->unsealed_ns / 1000000000);
+        fputc('\n', to);
+    }
+    if (status->clock_doubted)
+        fprintf(to, "%-12s far ahead of what it should be: retention.ms waits until the daemon has run for an hour\n",
+                "clock");
+}
+
+static void add_up(void *arg, struct tlog_partition *partition)
+{
+    struct tlog_bounds *sum = arg, bounds;
+
+    tlog_partition_bounds(partition, &bounds);
+    sum->end_seq += bounds.end_seq - bounds.start_seq;
+    sum->committed += bounds.committed - bounds.start;
+    sum->pending += bounds.pending;
+    sum->disk_bytes += bounds.disk_bytes;
+    sum->sealed_bytes += bounds.sealed_bytes;
+    sum->segments += bounds.segments;
+    sum->epoch++;
+}
+
 void tfs_status_store(struct tfs *fs, FILE *to)
 {
+    struct tlog_bounds sum = {0};
     struct tlog_store_status status;
     struct tlog_recovery recovery;
     struct tlog_topic **topics;
@@ -111,20 +161,12 @@ void tfs_status_store(struct tfs *fs, FILE *to)
     if (tlog_store_topics(fs->store, &topics, &count) != 0)
         return;
     for (size_t i = 0; i < count; i++)
+        each_partition(topics[i], add_up, &sum);
+    print_sealing(to, &status, &sum);
+    for (size_t i = 0; i < count; i++)
         each_partition(topics[i], print_trouble, to);
     tlog_topics_free(topics, count);
-}
-
-static void add_up(void *arg, struct tlog_partition *partition)
-{
-    struct tlog_bounds *sum = arg, bounds;
-
-    tlog_partition_bounds(partition, &bounds);
-    sum->end_seq += bounds.end_seq - bounds.start_seq;
-    sum->committed += bounds.committed - bounds.start;
-    sum->pending += bounds.pending;
-    sum->disk_bytes += bounds.disk_bytes;
-    sum->epoch++;
+    tlog_store_damages(fs->store, print_damage, to);
 }
 
 void tfs_status_topic(struct tlog_topic *topic, FILE *to)
@@ -142,6 +184,8 @@ void tfs_status_topic(struct tlog_topic *topic, FILE *to)
     fprintf(to, "%-20s %" PRIu64 "\n", "records", sum.end_seq);
     fprintf(to, "%-20s %" PRIu64 "\n", "bytes", sum.committed);
     fprintf(to, "%-20s %" PRIu64 "\n", "bytes on disk", sum.disk_bytes);
+    fprintf(to, "%-20s %" PRIu64 "\n", "bytes sealed", sum.sealed_bytes);
+    fprintf(to, "%-20s %" PRIu64 "\n", "segments", sum.segments);
     fprintf(to, "%-20s %" PRIu64 "\n", "bytes unfinished", sum.pending);
     for (int key = 0; key < TLOG_KEYS; key++)
         if (key != TLOG_PARTITIONS)

@@ -13,6 +13,7 @@ static const struct {
     const struct tfs_tree *tree;
 } tops[] = {
     {".segments", TFS_TOPIC, &tfs_segments_tree},
+    {".at", TFS_ROOT, &tfs_at_tree},
 };
 
 static const struct tfs_tree *top_named(const char *name, enum tfs_kind directory)

@@ -1,4 +1,4 @@
-/* The hidden trees: directories and files beside the topics (`.segments`). A kind of directory or file
+/* The hidden trees: directories and files beside the topics (`.at`, `.segments`). A kind of directory or file
  * in one is a struct tfs_tree, its functions; a node of that kind has an item, whose meaning is the kind's own. A node
  * holds a reference on its directory's, so an item may borrow from those above it.
  *
@@ -57,5 +57,6 @@ uint64_t tfs_tree_ino(const struct tfs_node *directory, const char *name);
 void tfs_tree_reply_file(struct fuse_req *req, struct tlog_segment_file *file, size_t bytes, uint64_t offset);
 
 extern const struct tfs_tree tfs_segments_tree; /* segments.c */
+extern const struct tfs_tree tfs_at_tree;       /* snapshot.c */
 
 #endif

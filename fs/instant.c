@@ -1,0 +1,188 @@
+#include "instant.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon.h"
+#include "tree.h"
+#include "when.h"
+
+static int64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* The kernel says which thread asks. */
+static pid_t process_of(pid_t thread)
+{
+    char path[40], line[256];
+    int process = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)thread);
+    FILE *status = fopen(path, "re");
+    if (status == NULL)
+        return thread;
+    while (process == 0 && fgets(line, sizeof line, status) != NULL)
+        if (sscanf(line, "Tgid: %d", &process) != 1)
+            process = 0;
+    fclose(status);
+    return process > 0 ? process : thread;
+}
+
+static bool idle(const struct tfs_instant *instant, int64_t seconds)
+{
+    return atomic_load(&instant->open) == 0 &&
+           clock_ns(CLOCK_MONOTONIC) - atomic_load(&instant->used_ns) > seconds * INT64_C(1000000000);
+}
+
+static void free_instant(struct tfs_instant *instant)
+{
+    for (size_t i = 0; i < instant->topic_count; i++)
+        free(instant->topics[i].name);
+    free(instant->topics);
+    tlog_cuts_free(instant->cuts, instant->count);
+    free(instant);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct tfs_instant_topic *left = a, *right = b;
+
+    return strcmp(left->name, right->name);
+}
+
+/* The topics' names as they are now: a later renaming does not reach into the past. */
+static int group(struct tfs_instant *instant)
+{
+    instant->topics = calloc(instant->count > 0 ? instant->count : 1, sizeof *instant->topics);
+    if (instant->topics == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < instant->count; i++) {
+        struct tfs_instant_topic *last = instant->topics + instant->topic_count - 1;
+        char name[256];
+        if (i > 0 && instant->cuts[i].topic == instant->cuts[i - 1].topic) {
+            last->count++;
+            continue;
+        }
+        tlog_topic_name(instant->cuts[i].topic, name);
+        last++;
+        *last = (struct tfs_instant_topic){.name = strdup(name), .cuts = &instant->cuts[i], .count = 1};
+        if (last->name == NULL)
+            return -ENOMEM;
+        instant->topic_count++;
+    }
+    qsort(instant->topics, instant->topic_count, sizeof *instant->topics, by_name);
+    return 0;
+}
+
+static int cut(struct tfs *fs, const char *name, pid_t process, int64_t time_ns, struct tfs_instant **out)
+{
+    struct tfs_instant *instant = calloc(1, sizeof *instant);
+
+    if (instant == NULL)
+        return -ENOMEM;
+    int result = tlog_store_cut(fs->store, time_ns, &instant->cuts, &instant->count);
+    if (result != 0) {
+        free(instant);
+        return result == -EINVAL ? -ENOENT : result;
+    }
+    result = group(instant);
+    if (result != 0) {
+        free_instant(instant);
+        return result;
+    }
+    snprintf(instant->name, sizeof instant->name, "%s", name);
+    instant->process = process;
+    instant->next = fs->instants.list;
+    fs->instants.list = instant;
+    *out = instant;
+    return 0;
+}
+
+void tfs_instants_init(struct tfs_instants *instants)
+{
+    pthread_mutex_init(&instants->lock, NULL);
+    instants->list = NULL;
+}
+
+int tfs_instant_find(struct tfs *fs, const char *name, pid_t caller, struct tfs_instant **out)
+{
+    int64_t time_ns = 0;
+    bool relative = true;
+    int result = 0;
+
+    if (strlen(name) >= sizeof(*out)->name ||
+        (strcmp(name, "now") != 0 && !tfs_when_parse(name, clock_ns(CLOCK_REALTIME), &time_ns, &relative)))
+        return -ENOENT;
+    pid_t process = relative ? process_of(caller) : 0;
+    int64_t kept_seconds = relative ? TFS_INSTANT_OWN_SECONDS : TFS_INSTANT_IDLE_SECONDS;
+
+    pthread_mutex_lock(&fs->instants.lock);
+    struct tfs_instant *instant = fs->instants.list;
+    while (instant != NULL &&
+           (instant->process != process || strcmp(instant->name, name) != 0 || idle(instant, kept_seconds)))
+        instant = instant->next;
+    if (instant == NULL)
+        result = cut(fs, name, process, time_ns, &instant);
+    if (result == 0) {
+        instant->refs++;
+        tfs_instant_use(instant);
+    }
+    pthread_mutex_unlock(&fs->instants.lock);
+    *out = instant;
+    return result;
+}
+
+void tfs_instant_unref(struct tfs *fs, struct tfs_instant *instant)
+{
+    pthread_mutex_lock(&fs->instants.lock);
+    bool last = --instant->refs == 0;
+    if (last) {
+        struct tfs_instant **at = &fs->instants.list;
+        while (*at != instant)
+            at = &(*at)->next;
+        *at = instant->next;
+    }
+    pthread_mutex_unlock(&fs->instants.lock);
+    if (last)
+        free_instant(instant);
+}
+
+void tfs_instant_use(struct tfs_instant *instant)
+{
+    atomic_store(&instant->used_ns, clock_ns(CLOCK_MONOTONIC));
+}
+
+/* With instants->lock. The kernel knows one instant by a name at most: when another of that name is in use, this one's
+ * has gone already. */
+static bool forgettable(const struct tfs_instants *instants, const struct tfs_instant *instant)
+{
+    if (instant->forgotten || !idle(instant, TFS_INSTANT_IDLE_SECONDS))
+        return false;
+    for (const struct tfs_instant *other = instants->list; other != NULL; other = other->next)
+        if (strcmp(other->name, instant->name) == 0 && !idle(other, TFS_INSTANT_IDLE_SECONDS))
+            return false;
+    return true;
+}
+
+void tfs_instants_forget_idle(struct tfs *fs)
+{
+    struct tfs_node *directory;
+
+    if (tfs_tree_find_top(fs, &fs->nodes.root, ".at", &directory) != 0)
+        return;
+    pthread_mutex_lock(&fs->instants.lock);
+    for (struct tfs_instant *instant = fs->instants.list; instant != NULL; instant = instant->next)
+        if (forgettable(&fs->instants, instant)) {
+            instant->forgotten = true;
+            tfs_notify_gone(&fs->notify, tfs_node_id(fs, directory), instant->name);
+        }
+    pthread_mutex_unlock(&fs->instants.lock);
+    tfs_node_unref(fs, directory, 1);
+}

@@ -1,0 +1,62 @@
+/* Instants: the whole store cut at one moment, which `.at/now` and `.at/TIME` show.
+ *
+ * `now` and times that count back from it are a process's own: the first look-up cuts, and later ones by the same
+ * process find that cut while it has something open below or has used it in the last TFS_INSTANT_OWN_SECONDS. A time of
+ * the calendar is the same for all. Whoever is inside (has a working directory or an open file or directory there)
+ * stays in what he entered.
+ *
+ * A cut pins the log from its start on. It lives as long as the kernel knows a name below it: the kernel is told to
+ * forget those of an instant that nobody has used for TFS_INSTANT_IDLE_SECONDS, and what is still in use then stays.
+ * Any thread. */
+#ifndef TFS_INSTANT_H
+#define TFS_INSTANT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "log/topiclog.h"
+
+struct tfs;
+
+enum { TFS_INSTANT_OWN_SECONDS = 10, TFS_INSTANT_IDLE_SECONDS = 300 };
+
+struct tfs_instant {
+    char name[32];
+    pid_t process; /* 0: anybody's */
+    struct tlog_cut *cuts;
+    size_t count;
+    /* The topics in it, in the order of their names then, each with its cuts. */
+    struct tfs_instant_topic {
+        char *name;
+        const struct tlog_cut *cuts;
+        size_t count;
+    } * topics;
+    size_t topic_count;
+    atomic_uint open;        /* files and directories below */
+    _Atomic int64_t used_ns; /* CLOCK_MONOTONIC */
+    /* instants.lock */
+    unsigned refs;
+    bool forgotten; /* the kernel was told to forget it */
+    struct tfs_instant *next;
+};
+
+struct tfs_instants {
+    pthread_mutex_t lock; /* held while a cut is made */
+    struct tfs_instant *list;
+};
+
+void tfs_instants_init(struct tfs_instants *instants);
+/* The instant of that name for a process, or for one of its threads; a reference. -ENOENT the name is none, or of a
+ * time to come; -ENOMEM, -EIO. */
+int tfs_instant_find(struct tfs *fs, const char *name, pid_t caller, struct tfs_instant **out);
+void tfs_instant_unref(struct tfs *fs, struct tfs_instant *instant);
+/* It was used just now. */
+void tfs_instant_use(struct tfs_instant *instant);
+/* Has the kernel forget the names of instants that are idle. */
+void tfs_instants_forget_idle(struct tfs *fs);
+
+#endif
