@@ -148,7 +148,7 @@ int tlog_partition_flush(struct tlog_partition *p)
         refused = true;
     }
     if (r == 0) {
-        if (p->synced < tlog_active(p)->pos && target >= tlog_active(p)->pos) /* a full segment is whole on disk now */
+        if (tlog_segment_find(p, p->synced) != tlog_segment_find(p, target)) /* a full segment is whole on disk now */
             tlog_ground_kick_maintain(p->ground);
         p->synced = target;
         if (p->durable < target)

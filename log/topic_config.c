@@ -19,6 +19,7 @@ void tlog_topic_settle(struct tlog_topic *topic)
     if (retention)
         atomic_store(&topic->head.retention_from_ns, io->boottime_ns(io) + TLOG_RETENTION_WAIT_NS);
     tlog_ground_kick_maintain(topic->head.ground);
+    tlog_ground_kick(topic->head.ground); /* it may be asleep until what flush.ms was before */
 }
 
 int64_t tlog_topic_value(struct tlog_topic *topic, enum tlog_key key)
