@@ -15,6 +15,7 @@
 #include "node.h"
 #include "notify.h"
 #include "recovery.h"
+#include "throttle.h"
 #include "log/topiclog.h"
 
 struct tfs {
@@ -26,6 +27,7 @@ struct tfs {
     struct tfs_progress progress;
     struct tfs_nodes nodes;
     struct tfs_notify notify;
+    struct tfs_throttle throttle;
     struct tfs_instants instants;
     pthread_mutex_t handles_lock; /* before a handle's */
     struct tfs_handle *handles;

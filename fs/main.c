@@ -113,6 +113,7 @@ static int serve(struct tfs *fs, const sigset_t *signals, int parent)
             ;
         sd_notify(0, "STOPPING=1");
         tfs_workers_stop(&workers);
+        tfs_throttle_stop(&fs->throttle);
         result = atomic_load(&workers.failed) ? -EIO : 0;
     }
     tfs_notify_stop(&fs->notify);
@@ -165,6 +166,7 @@ static int run(struct tfs_options *options, int parent)
     pthread_mutex_init(&fs->handles_lock, NULL);
     tfs_nodes_init(fs);
     tfs_instants_init(&fs->instants);
+    tfs_throttle_init(&fs->throttle, tfs_write);
     tfs_notify_init(&fs->notify, fs);
 
     fs->session = fuse_session_new(&options->arguments, &tfs_operations, sizeof tfs_operations, fs);

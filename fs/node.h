@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "lock.h"
+#include "throttle.h"
 #include "log/topiclog.h"
 
 struct tfs;
@@ -30,6 +31,7 @@ struct tfs_part {
     struct tlog_partition *partition; /* a reference */
     unsigned refs;                    /* nodes.lock */
     struct tfs_locks locks;
+    struct tfs_charged charged;
 
     pthread_mutex_t lock;
     /* Between a flush that left an unfinished line and the release that ends it (release.h). */

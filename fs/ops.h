@@ -53,6 +53,8 @@ int tfs_file_open(struct tfs *fs, struct tfs_node *node, struct fuse_file_info *
 /* ops_write.c */
 void tfs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t bytes, off_t offset,
                   struct fuse_file_info *fi);
+/* The same without looking at quota.bytes.per.second. */
+void tfs_write(fuse_req_t req, const char *data, size_t bytes, off_t offset, struct fuse_file_info *fi);
 void tfs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 void tfs_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t bytes, struct fuse_file_info *fi);
 

@@ -3,7 +3,7 @@
  * The happy path of write(2): the offset is believed or not, the framer finds the whole lines, the log takes them with
  * one call, the caller gets the count. Ways it ends otherwise: EPERM (not at the end), EMSGSIZE (framer.h), what the
  * log says (ENOSPC, EDQUOT, EIO, EROFS, ESTALE), each with nothing of this write taken; a short count when a part
- * was. With O_DSYNC the answer waits for the disk, and so does fsync: the request is kept, and answered by the
+ * was. Over quota.bytes.per.second it waits first (throttle.h). With O_DSYNC the answer waits for the disk, and so does fsync: the request is kept, and answered by the
  * thread that ran the sync. An interrupt does not end that wait: the lines are appended, and a caller told EINTR
  * would write them again. */
 #include <errno.h>
@@ -121,13 +121,11 @@ static ssize_t write_partition(struct tfs_handle *handle, const char *data, size
     return taken;
 }
 
-void tfs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t bytes, off_t offset,
-                  struct fuse_file_info *fi)
+void tfs_write(fuse_req_t req, const char *data, size_t bytes, off_t offset, struct fuse_file_info *fi)
 {
     struct tfs_handle *handle = tfs_handle_of(fi->fh);
     ssize_t taken;
 
-    (void)ino;
     pthread_mutex_lock(&handle->lock);
     if (handle->text != NULL)
         taken = tfs_text_write(handle->text, data, bytes, (uint64_t)offset, fi->flags);
@@ -141,6 +139,30 @@ void tfs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t bytes
         reply_when_durable(req, handle->part->partition, true, (size_t)taken);
     else
         fuse_reply_write(req, (size_t)taken);
+}
+
+/* What will be refused for its place need not wait. */
+static bool has_quota(struct tfs_handle *handle, uint64_t offset, int flags)
+{
+    if (handle->part == NULL || tlog_topic_value(handle->node->topic, TLOG_QUOTA_RATE) < 0)
+        return false;
+    pthread_mutex_lock(&handle->lock);
+    bool placed = (flags & O_APPEND) || may_write_at(handle, offset);
+    pthread_mutex_unlock(&handle->lock);
+    return placed;
+}
+
+void tfs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t bytes, off_t offset,
+                  struct fuse_file_info *fi)
+{
+    struct tfs *fs = tfs_of(req);
+    struct tfs_handle *handle = tfs_handle_of(fi->fh);
+
+    (void)ino;
+    if (!has_quota(handle, (uint64_t)offset, fi->flags) ||
+        !tfs_throttle_keeps(&fs->throttle, &handle->part->charged, handle->part->partition, req, data, bytes, offset,
+                            fi))
+        tfs_write(req, data, bytes, offset, fi);
 }
 
 void tfs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
