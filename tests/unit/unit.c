@@ -446,11 +446,12 @@ static int gate_sync(const struct tlog_io *io, int fd)
 {
     struct unit_gate *gate = &unit_gate;
     pthread_mutex_lock(&gate->lock);
-    gate->inside++;
+    bool waits = !gate->one_thread || pthread_equal(gate->thread, pthread_self());
+    gate->inside += waits;
     pthread_cond_broadcast(&gate->changed);
-    while (gate->shut)
+    while (waits && gate->shut)
         pthread_cond_wait(&gate->changed, &gate->lock);
-    gate->inside--;
+    gate->inside -= waits;
     gate->syncs++;
     bool refuse = gate->refuse_after == 0;
     if (gate->refuse_after != UINT_MAX)

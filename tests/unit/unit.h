@@ -127,7 +127,9 @@ struct unit_gate {
     struct tlog_io io;
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
-    bool shut;             /* syncs wait */
+    bool shut;       /* syncs wait */
+    bool one_thread; /* those of this one */
+    pthread_t thread;
     bool pretend;          /* they do nothing */
     unsigned inside;       /* that wait */
     unsigned syncs;        /* that were done or refused */
