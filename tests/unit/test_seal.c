@@ -33,7 +33,11 @@ static unsigned files(struct unit *u, const char *suffix)
     unsigned count = 0;
     struct tlog_segment_info *segments;
     size_t n;
-    assert_int_equal(tlog_partition_segments(unit_get(u, "t", 0), &segments, &n), 0);
+    struct tlog_topic *topic = tlog_topic_get(u->store, "t");
+    struct tlog_partition *p = tlog_partition_get(topic, 0);
+    assert_int_equal(tlog_partition_segments(p, &segments, &n), 0);
+    tlog_partition_unref(p);
+    tlog_topic_unref(topic);
     for (size_t i = 0; i < n; i++) {
         char name[64];
         snprintf(name, sizeof name, DIR "%020" PRIu64 "%s", segments[i].pos, suffix);
