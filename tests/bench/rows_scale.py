@@ -1,8 +1,11 @@
-"""Rows about size: ten thousand partitions."""
+"""Rows about size: ten thousand partitions, and a hundred gibibytes of history."""
+import json
+import os
+import shutil
 import subprocess
 import time
 
-from sides import Wrong
+from sides import BUILD, MIB, Topicfs, Wrong, command, evict, program
 
 
 def took_ms(*words, check=None):
@@ -15,16 +18,32 @@ def took_ms(*words, check=None):
     return ms
 
 
+class Frugal(Topicfs):
+    """A daemon that may open 1,024 files, which is what a service or a login gets unless told otherwise."""
+
+    def words(self):
+        return ["prlimit", "--nofile=1024:1024", *super().words()]
+
+
 def many_rows(bench):
     many = 200 if bench.quick else 10_000
     label = f"{many} partitions"
     names = {what: f"{label}, {text}" for what, text in
              {"create": "made by one touch", "ls": "ls", "stat": "ls -l, each looked at", "add": "one more made",
-              "memory": "memory (RssAnon) after that", "files": "files that the daemon has open"}.items()}
+              "memory": "memory (RssAnon) after that",
+              "files": "files that the daemon has open (1,024 allowed)"}.items()}
     if not bench.wants(*names.values()):
         return
-    side = bench.sides["topicfs"]
-    side.clear()
+    (bench.place / "frugal").mkdir()
+    side = Frugal(bench.place / "frugal")
+    try:
+        measure_many(bench, side, many, names)
+    finally:
+        side.close()
+        shutil.rmtree(side.place)
+
+
+def measure_many(bench, side, many, names):
     (side.mountpoint / ".config").write_text("partitions.max=100000\n", encoding="utf-8")
     last = {}
 
@@ -53,5 +72,106 @@ def many_rows(bench):
     alone("stat", "ms", lambda: took_ms("ls", "-l", last["topic"], check=seen))
     alone("add", "ms", add)
     alone("memory", "KiB", side.rss_anon_kib, 10240 + many)
-    alone("files", "files", side.open_files, repeat=1)
-    side.clear()
+    alone("files", "files", side.open_files, 1024, repeat=1)
+
+
+class History(Topicfs):
+    """A store with a long past, made by the generator. It is mounted once it is there."""
+
+    def __init__(self, place, total, segment_bytes):
+        place.mkdir()
+        self.made = json.loads(command(program("history"), "-n", total, "-s", segment_bytes, place / "store"))
+        self.total = self.made["bytes"]
+        super().__init__(place)
+        self.partition = self.mountpoint / "history/0"
+        size = self.partition.stat().st_size
+        if size != self.total:
+            raise Wrong(f"{self.partition}: {size} bytes of {self.total}")
+
+    def files(self):
+        return sorted((self.place / "topics/history/0").glob("*.zst"))
+
+    def forget(self):
+        """Leaves the store as a copy of it would be."""
+        (self.place / "checkpoint").unlink(missing_ok=True)
+        shutil.copy(self.place / "id", self.place / "id.copy")
+        os.replace(self.place / "id.copy", self.place / "id")
+
+    def evict(self):
+        self.stop()
+        for path in self.files():
+            evict(path)
+        self.start()
+
+
+def history_rows(bench, total):
+    if bench.quick:
+        total = 64 * MIB
+    size = f"{total >> 30} GiB" if total >= 1 << 30 else f"{total // MIB} MiB"
+    name = f"history of {size}, sealed"
+    if bench.only.pattern and "history" not in bench.only.pattern:
+        return  # it takes a minute to make
+    bench.say(f"making a store with {size} of history")
+    side = History(bench.place / "history", total, (4 if bench.quick else 256) * MIB)
+    try:
+        measure_history(bench, side, name)
+    finally:
+        side.close()
+        shutil.rmtree(side.place)
+
+
+def measure_history(bench, side, name):
+    middle = side.total // 2 // 100 * 100
+
+    def alone(what, unit, measure, bound=None, repeat=None, lower=True):
+        bench.turns(f"{name}, {what}", unit, {"topicfs": measure}, lower=lower, repeat=repeat,
+                    target=[(None, bound)] if bound else None)
+
+    def started(prepare):
+        def measure():
+            prepare()
+            ms = side.start() / 1e6
+            if side.partition.stat().st_size != side.total:
+                raise Wrong("a start lost or added bytes")
+            return ms
+        return measure
+
+    def copied():
+        side.stop()
+        side.forget()
+
+    def listed():
+        return took_ms("ls", "-l", side.mountpoint / "history/.segments/0",
+                       check=lambda got: got.count(b".zst") == side.made["segments"])
+
+    def line(foff, cold):
+        def measure():
+            if cold:
+                side.evict()
+            return took_ms("bash", "-c", f"tail -c +{foff + 1} {side.partition} | head -n 1",
+                           check=lambda got: got.startswith(b"%012d " % (foff // 100)) and got.endswith(b"\n"))
+        return measure
+
+    def verify():
+        ms = took_ms(BUILD / "tools/topicctl", "verify", side.place)
+        return side.total / MIB / (ms / 1000)
+
+    alone("start as a copied store", "ms", started(copied))
+    alone("start after a clean end", "ms", started(side.stop), 50)
+    alone("start after SIGKILL", "ms", started(side.kill), 50)
+    alone("memory (RssAnon) after the start", "KiB", side.rss_anon_kib, 10240)
+    alone("files that the daemon has open", "files", side.open_files, repeat=1)
+    alone("ls -l", "ms", lambda: took_ms("ls", "-l", side.mountpoint / "history"))
+    alone("stat", "ms", lambda: took_ms("stat", side.partition))
+    alone("du", "ms", lambda: took_ms("du", "-s", side.mountpoint))
+    alone(".segments/ listed (ls -l)", "ms", listed)
+    for what, foff in (("oldest line (tail -c +1 | head -n 1)", 0), ("a line in the middle", middle)):
+        alone(f"{what}, from memory", "ms", line(foff, False))
+        alone(f"{what}, from disk", "ms", line(foff, True))
+    alone("memory (RssAnon) after those", "KiB", side.rss_anon_kib)
+    alone("disk, of the log's bytes", "%", lambda: 100 * side.made["file_bytes"] / side.total, repeat=1)
+    alone("making it", "MiB/s", lambda: side.total / MIB / (side.made["ns"] / 1e9), repeat=1, lower=False)
+    if bench.wants(f"{name}, topicctl verify"):
+        side.stop()
+        alone("topicctl verify", "MiB/s", verify, repeat=1, lower=False)
+        side.start()

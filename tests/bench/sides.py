@@ -90,10 +90,14 @@ class Mounted(Ext4):
     def start(self):
         before = os.stat(self.mountpoint).st_dev
         began = time.perf_counter_ns()
-        self.daemon = subprocess.Popen(self.words(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        said = self.mountpoint.parent / "said"
+        with open(said, "ab") as stderr:
+            self.daemon = subprocess.Popen(self.words(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                           stderr=stderr)
         while os.stat(self.mountpoint).st_dev == before:
             if self.daemon.poll() is not None:
-                raise Wrong(f"{self.words()[0]}: ended with {self.daemon.returncode} instead of mounting")
+                raise Wrong(f"{self.words()[0]}: ended with {self.daemon.returncode} instead of mounting: "
+                            + said.read_text(encoding="utf-8", errors="replace"))
             if time.perf_counter_ns() - began > 60e9:
                 raise Wrong(f"{self.words()[0]}: did not mount within a minute")
             time.sleep(0.0002)
@@ -158,6 +162,11 @@ class Topicfs(Mounted):
 
     def open_files(self):
         return len(os.listdir(f"/proc/{self.daemon.pid}/fd"))
+
+    def cpu_seconds(self):
+        """What the daemon has used so far."""
+        fields = Path(f"/proc/{self.daemon.pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def rss_anon_kib(self):
         status = Path(f"/proc/{self.daemon.pid}/status").read_text(encoding="utf-8")
