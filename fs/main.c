@@ -5,6 +5,7 @@
  * requests are taken, those waiting for the disk are answered, unfinished lines ended, everything made durable, the
  * checkpoint written, unmounted. Signals stay blocked meanwhile, so a second one changes nothing. */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -161,6 +162,9 @@ static int run(struct tfs_options *options, int parent)
 
     if (fs == NULL)
         return EXIT_SYSTEM;
+    /* Large buffers go back to the system when they are freed. Left alone, the allocator takes the first such free as a
+     * hint to keep their like in the threads' arenas from then on. */
+    mallopt(M_MMAP_THRESHOLD, 128 << 10);
     fs->read_only = options->read_only != 0;
     fs->started_ns = clock_ns(CLOCK_BOOTTIME);
     pthread_mutex_init(&fs->handles_lock, NULL);

@@ -157,6 +157,8 @@ void tfs_status_store(struct tfs *fs, FILE *to)
     fprintf(to, "%-12s %" PRIu64 " of %" PRIu64 " bytes in use, %" PRIu64 " syncs\n", "journal",
             status.journal_used_bytes, status.journal_bytes, status.syncs);
     fprintf(to, "%-12s %" PRIu64 "\n", "open files", status.open_files);
+    fprintf(to, "%-12s %" PRIu64 " in memory, %" PRIu64 " decompressed, %" PRIu64 " found\n", "frames", status.frames,
+            status.frames_decompressed, status.frames_found);
     print_recovery(to, &recovery);
     if (tlog_store_topics(fs->store, &topics, &count) != 0)
         return;

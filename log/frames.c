@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "log/lock.h"
+
 /* ---- the list, with the lock ---- */
 
 static bool same_segment(const struct tlog_frame_key *a, const struct tlog_frame_key *b)
@@ -66,6 +68,8 @@ static void unref(struct tlog_frames *cache, struct tlog_frame *frame)
 {
     if (--frame->refs > 0)
         return;
+    if (cache->existing >= TLOG_FRAMES_MOST)
+        pthread_cond_broadcast(&cache->returned);
     if (frame->kept && cache->count > cache->max)
         leave(cache, frame);
     if (!frame->kept)
@@ -108,6 +112,9 @@ static struct tlog_frame *frame_new(struct tlog_frames *cache, const struct tlog
 /* Decompresses it, without the lock meanwhile. A failed one leaves the list. */
 static int load(struct tlog_frames *cache, struct tlog_frame *frame, const struct tlog_handle *handle)
 {
+    while (cache->loading >= TLOG_FRAMES_LOADED) /* none of them waits for anything but its disk */
+        pthread_cond_wait(&cache->loaded, &cache->lock);
+    cache->loading++;
     pthread_mutex_unlock(&cache->lock);
     frame->bytes = tlog_sealed_frame_bytes(handle->sealed, frame->key.number);
     int r = tlog_sealed_frame(handle->sealed, frame->key.number, (void *)(uintptr_t)frame->data);
@@ -117,11 +124,25 @@ static int load(struct tlog_frames *cache, struct tlog_frame *frame, const struc
     if (r < 0)
         leave(cache, frame);
     cache->decompressed++;
+    cache->loading--;
     pthread_cond_broadcast(&cache->loaded);
     return r;
 }
 
 /* ---- for readers ---- */
+
+static const int64_t crowded_wait_ns = 20000000;
+
+/* As many exist as may, and all of them are held. */
+static bool is_crowded(const struct tlog_frames *cache)
+{
+    if (cache->existing < TLOG_FRAMES_MOST)
+        return false;
+    for (const struct tlog_frame *f = cache->list.next; f != &cache->list; f = f->next)
+        if (f->refs == 0)
+            return false;
+    return true;
+}
 
 int tlog_frames_get(struct tlog_frames *cache, const struct tlog_handle *handle, const struct tlog_frame_key *key,
                     struct tlog_frame **out)
@@ -131,6 +152,10 @@ int tlog_frames_get(struct tlog_frames *cache, const struct tlog_handle *handle,
     pthread_mutex_lock(&cache->lock);
     int r = 0;
     struct tlog_frame *frame = find(cache, key);
+    if (!frame && is_crowded(cache)) {
+        (void)tlog_cond_wait(&cache->returned, &cache->lock, crowded_wait_ns);
+        frame = find(cache, key);
+    }
     if (frame) {
         frame->refs++;
         frame->fresh = false;
@@ -262,6 +287,7 @@ void tlog_frames_init(struct tlog_frames *cache, unsigned max, bool threaded)
     cache->list.next = cache->list.previous = &cache->list;
     pthread_mutex_init(&cache->lock, NULL);
     pthread_cond_init(&cache->loaded, NULL);
+    tlog_cond_init(&cache->returned);
     pthread_cond_init(&cache->wake, NULL);
 }
 
@@ -287,6 +313,7 @@ void tlog_frames_release(struct tlog_frames *cache)
         frame_free(cache, frame);
     pthread_mutex_destroy(&cache->lock);
     pthread_cond_destroy(&cache->loaded);
+    pthread_cond_destroy(&cache->returned);
     pthread_cond_destroy(&cache->wake);
 }
 

@@ -4,7 +4,8 @@
  * this run), its segment's pos and its number in there; what stands there never changes, so a frame found is good
  * whatever became of the file that it came from. Two readers of one frame decompress it once: the second waits. One
  * that turns out to be corrupt is never kept. At most TLOG_FRAMES_KEPT are kept, those not used for longest leave
- * first; more exist only while readers hold that many at once.
+ * first. More exist only while readers hold that many at once; from TLOG_FRAMES_MOST on a reader waits for others to
+ * give theirs back, but no longer than a moment, since they may be waiting for him.
  *
  * Read-ahead is a thread that begins when first asked for something, unless there is to be none.
  *
@@ -16,6 +17,8 @@
 
 enum {
     TLOG_FRAMES_KEPT = 16,  /* of TLOG_FRAME_BYTES: 4 MiB */
+    TLOG_FRAMES_MOST = 48,  /* 12 MiB */
+    TLOG_FRAMES_LOADED = 6, /* decompressed at a time: each takes another half MiB */
     TLOG_FRAMES_AHEAD = 4,  /* decompressed before a sequential reader comes to them */
     TLOG_FRAMES_ORDERS = 8, /* readers for whom that is done at a time */
 };
@@ -52,11 +55,13 @@ struct tlog_frames {
     unsigned max;
     bool threaded; /* read-ahead is done */
 
-    pthread_mutex_t lock;  /* guards all below */
-    pthread_cond_t loaded; /* a frame is ready, or failed */
+    pthread_mutex_t lock;    /* guards all below */
+    pthread_cond_t loaded;   /* a frame is ready, or failed */
+    pthread_cond_t returned; /* one can be taken */
     struct tlog_frame list;
     unsigned count;               /* in the list */
     unsigned existing;            /* in memory */
+    unsigned loading;             /* by how many threads now */
     uint64_t found, decompressed; /* so far */
 
     struct tlog_frame_order orders[TLOG_FRAMES_ORDERS]; /* oldest first */

@@ -42,6 +42,11 @@ void tlog_store_status(struct tlog_store *store, struct tlog_store_status *out)
     out->unsealed_segments = store->ground.unsealed_segments;
     out->unsealed_ns = store->ground.unsealed_ns;
     pthread_mutex_unlock(&store->ground.dirty_lock);
+    struct tlog_frames_status frames;
+    tlog_frames_status(&store->ground.frames, &frames);
+    out->frames = frames.frames;
+    out->frames_found = frames.found;
+    out->frames_decompressed = frames.decompressed;
     pthread_mutex_lock(&store->ground.handles.lock);
     out->open_files = 2ul * store->ground.handles.raw.count + store->ground.handles.sealed.count;
     pthread_mutex_unlock(&store->ground.handles.lock);

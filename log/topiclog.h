@@ -135,6 +135,8 @@ struct tlog_store_status {
     uint64_t journal_used_bytes;
     uint64_t open_files;
     uint64_t syncs; /* journal syncs so far */
+    /* Frames of sealed segments, 256 KiB each: decompressed in memory, found so far by readers, decompressed so far. */
+    uint64_t frames, frames_found, frames_decompressed;
     /* The maintenance: what it seals now, "orders/0: segment 268435456"; empty: nothing. How many full segments wait to
      * be sealed, and the end of the oldest of them. Whether retention by time waits because the clock is far ahead. */
     char sealing[320];
