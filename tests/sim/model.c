@@ -1,6 +1,7 @@
 /* The memory of a workload: lines, rests, partitions. */
 #include "model.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,6 +148,33 @@ void model_partition_durable(struct model_partition *partition, uint64_t pos)
     for (size_t i = 0; i < partition->count && (at += partition->lines[i]->length) <= pos; i++)
         if (i >= partition->durable)
             partition->durable = i + 1;
+}
+
+size_t model_partition_lines(const struct model_partition *partition, uint64_t pos, bool *exact)
+{
+    uint64_t at = 0;
+    size_t i = 0;
+    while (i < partition->count && at + partition->lines[i]->length <= pos)
+        at += partition->lines[i++]->length;
+    if (exact)
+        *exact = at == pos;
+    return i;
+}
+
+bool model_partition_start(struct model *model, struct model_partition *partition, uint64_t pos)
+{
+    bool exact;
+    size_t first = model_partition_lines(partition, pos, &exact);
+    if (!exact || first < partition->first)
+        return model_fail(model, "%s: it starts at pos %" PRIu64 ", %s", partition->topic->name, pos,
+                          exact ? "below where it started before" : "inside a line");
+    if (first > partition->first_most && !partition->topic->retention)
+        return model_fail(model, "%s: it starts at pos %" PRIu64 ", and nobody trimmed it so far",
+                          partition->topic->name, pos);
+    partition->first = first;
+    partition->first_most = first > partition->first_most ? first : partition->first_most;
+    model_partition_durable(partition, pos);
+    return true;
 }
 
 size_t model_partition_held(const struct model_partition *partition)

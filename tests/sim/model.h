@@ -44,8 +44,10 @@ struct model_partition {
     bool may_return; /* its making failed: a power cut may show what was made */
     struct model_line **lines;
     size_t count, capacity;
-    uint64_t end;           /* bytes of the lines */
-    size_t durable, copied; /* of the lines: synced; synced before the copying began */
+    uint64_t end;             /* bytes of the lines */
+    size_t durable, copied;   /* of the lines: synced; synced before the copying began */
+    size_t first, first_most; /* of the lines kept: a trim was answered; one that failed may have gone so far */
+    size_t first_copied;      /* the first one kept when the copying began */
     struct model_rest **rests;
     size_t rest_count, rest_capacity;
 };
@@ -57,6 +59,7 @@ struct model_topic {
     bool present, may_vanish, may_return; /* after a power cut */
     bool raw;
     int64_t quota;       /* the value of quota.bytes, a key that stands for all configuration here */
+    int64_t retention;   /* retention.bytes; 0: for ever */
     int64_t other_quota; /* 0, or one whose setting failed at a point from which a restart may find it done */
     struct tlog_topic *handle;
     struct model_partition partitions[MODEL_PARTITIONS];
@@ -84,6 +87,9 @@ struct model_flight {
     struct model_partition *adds;
     const char *new_name;
     struct model_topic *configures;
+    struct model_partition *trims; /* to trim_pos at most */
+    uint64_t trim_pos;
+    bool maintains; /* retention may trim wherever there is one */
     int64_t new_quota;
 };
 
@@ -119,6 +125,10 @@ void model_flight_release(struct model_flight *flight);
  * now on. Returns whether all is well; otherwise model->why says what is not. */
 bool model_check(struct model *model, struct model_flight *flight, struct tlog_store *store, enum model_crash crash,
                  bool adopt);
+/* How many of the partition's lines end at or before `pos`; *exact: one ends there. */
+size_t model_partition_lines(const struct model_partition *partition, uint64_t pos, bool *exact);
+/* The partition starts there, whether by a trim or by retention. False when it must not. */
+bool model_partition_start(struct model *model, struct model_partition *partition, uint64_t pos);
 /* Judges a store that lives: partitions hold exactly what they should. */
 bool model_check_live(struct model *model, struct model_partition *partition);
 

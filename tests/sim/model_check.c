@@ -19,7 +19,8 @@ struct found {
     struct model *model;
     struct tlog_entry last;
     bool any;
-    uint64_t raw_end;
+    uint64_t start; /* where it begins; what lies below was trimmed, and stands in `bytes` as it was written */
+    size_t first;   /* of the lines */
 };
 
 static const char *label(const struct model_partition *partition)
@@ -53,9 +54,10 @@ static int entry_check(void *arg, const struct tlog_entry *entry)
                 " chain %" PRIu64 "\n",
                 name, entry->pos, entry->seq, entry->length_bytes, entry->records, entry->flags, entry->time_ns,
                 entry->chain);
-    if (!found->any && (entry->pos || entry->seq))
-        fine = model_fail(found->model, "%s: the first entry is at pos %" PRIu64 " seq %" PRIu64, name, entry->pos,
-                          entry->seq);
+    if (!found->any && (entry->pos != found->start || entry->seq != found->first))
+        fine =
+            model_fail(found->model, "%s: the first entry is at pos %" PRIu64 " seq %" PRIu64 ", not %" PRIu64 " %zu",
+                       name, entry->pos, entry->seq, found->start, found->first);
     if (found->any && entry->pos != last->pos + last->length_bytes)
         fine = model_fail(found->model, "%s: an entry at pos %" PRIu64 " after one that ends at %" PRIu64, name,
                           entry->pos, last->pos + last->length_bytes);
@@ -80,7 +82,7 @@ static bool cut_lines(struct found *found)
     struct model *model = found->model;
     const char *name = label(found->expected);
     if (found->expected->topic->raw) {
-        size_t end = found->any ? found->last.pos + found->last.length_bytes : 0;
+        size_t end = found->any ? found->last.pos + found->last.length_bytes : found->start;
         return end == found->length ||
                model_fail(model, "%s: raw bytes %zu..%zu are in no entry", name, end, found->length);
     }
@@ -97,22 +99,62 @@ static bool cut_lines(struct found *found)
     return true;
 }
 
+/* Where it begins is where a trim may have put it. */
+static bool start_check(struct found *found, const struct tlog_bounds *bounds, const struct model_flight *flight,
+                        enum model_crash crash)
+{
+    const struct model_partition *partition = found->expected;
+    bool exact, trims = flight && flight->trims == partition;
+    size_t first = model_partition_lines(partition, bounds->start, &exact);
+    size_t least = crash == MODEL_COPY ? 0 : partition->first, most = partition->first_most;
+    if (trims)
+        most = model_partition_lines(partition, flight->trim_pos, NULL);
+    if (partition->topic->retention && (crash == MODEL_COPY || (flight && flight->maintains)))
+        most = partition->count;
+    if (!exact || bounds->start_seq != first || first < least || first > most)
+        return model_fail(
+            found->model, "%s: it starts at pos %" PRIu64 " seq %" PRIu64 ", that is line %zu%s; allowed is %zu to %zu",
+            label(partition), bounds->start, bounds->start_seq, first, exact ? "" : " and a piece", least, most);
+    found->start = bounds->start;
+    found->first = first;
+    return true;
+}
+
+/* What was trimmed, as it was written. */
+static void found_fill(struct found *found)
+{
+    const struct model_partition *partition = found->expected;
+    for (size_t i = 0, at = 0; i < found->first; at += partition->lines[i++]->length) {
+        memcpy(found->bytes + at, partition->lines[i]->text, partition->lines[i]->length);
+        if (partition->topic->raw)
+            found_add(found, at, partition->lines[i]->length);
+    }
+}
+
 /* Reads everything, in one piece and in views, and looks at the index. */
-static bool found_read(struct found *found, struct tlog_partition *partition)
+static bool found_read(struct found *found, struct tlog_partition *partition, const struct model_flight *flight,
+                       enum model_crash crash)
 {
     struct tlog_bounds bounds;
     const char *name = label(found->expected);
     tlog_partition_bounds(partition, &bounds);
-    if (bounds.start || bounds.committed != bounds.end || bounds.durable > bounds.end)
+    if (bounds.damaged)
+        return model_fail(found->model, "%s: recovery speaks of damage", name);
+    if (bounds.start > bounds.end || bounds.committed != bounds.end || bounds.durable > bounds.end)
         return model_fail(found->model,
                           "%s: start %" PRIu64 ", committed %" PRIu64 ", durable %" PRIu64 ", end %" PRIu64, name,
                           bounds.start, bounds.committed, bounds.durable, bounds.end);
+    if (!start_check(found, &bounds, flight, crash))
+        return false;
     found->length = bounds.end;
     found->bytes = malloc(bounds.end + 1);
-    ssize_t length = found->bytes ? tlog_partition_read(partition, 0, found->bytes, bounds.end) : -1;
-    if (length != (ssize_t)bounds.end)
-        return model_fail(found->model, "%s: reading %" PRIu64 " bytes gave %zd", name, bounds.end, length);
-    for (uint64_t pos = 0; pos < bounds.end;) {
+    found_fill(found);
+    ssize_t length =
+        tlog_partition_read(partition, bounds.start, found->bytes + bounds.start, bounds.end - bounds.start);
+    if (length != (ssize_t)(bounds.end - bounds.start))
+        return model_fail(found->model, "%s: reading %" PRIu64 " bytes gave %zd", name, bounds.end - bounds.start,
+                          length);
+    for (uint64_t pos = bounds.start; pos < bounds.end;) {
         struct tlog_view view;
         int error = tlog_partition_view(partition, pos, bounds.end - pos, true, &view);
         if (error || !view.length)
@@ -138,10 +180,10 @@ static bool find_check(struct found *found, struct tlog_partition *partition)
 {
     uint64_t pos, seq;
     int first = tlog_partition_find_time(partition, 0, &pos, &seq);
-    if (first || pos || seq)
+    if (first || pos != found->start || seq != found->first)
         return model_fail(found->model, "%s: find_time 0 gave %d, pos %" PRIu64 " seq %" PRIu64, label(found->expected),
                           first, pos, seq);
-    for (size_t i = 0; i <= found->count; i += found->count < 8 ? 1 : found->count / 8) {
+    for (size_t i = found->first; i <= found->count; i += found->count < 8 ? 1 : found->count / 8) {
         uint64_t expected = i < found->count ? found->lines[i].at : found->length;
         int error = tlog_partition_find_seq(partition, i, &pos, &seq);
         if (error || pos != expected || seq != i)
@@ -290,10 +332,32 @@ static void partition_adopt(struct model_partition *partition, struct model_flig
         model_partition_add(partition, adopted[i]);
         adopted[i] = NULL;
     }
+    partition->first = partition->first_most = found->first;
     /* a rest that was dropped is gone after a kill, and may still come back after a power cut */
     for (size_t i = partition->rest_count; i-- > 0;)
         if (crash != MODEL_KILL || partition->rests[i]->state != MODEL_DROPPED)
             model_partition_forget(partition, partition->rests[i], true);
+}
+
+/* A copy may have a hole where a trim went on while it was made: that is told. What lies behind it is there. */
+static bool copy_has_hole(struct model *model, const struct model_partition *partition, struct tlog_partition *handle)
+{
+    struct tlog_bounds bounds;
+    tlog_partition_bounds(handle, &bounds);
+    if (!bounds.damaged || partition->first == partition->first_copied)
+        return false;
+    uint64_t pos = 0;
+    for (size_t i = 0; i < partition->copied; pos += partition->lines[i++]->length) {
+        const struct model_line *line = partition->lines[i];
+        char *text = malloc(line->length + 1);
+        bool same =
+            i < partition->first || (tlog_partition_read(handle, pos, text, line->length) == (ssize_t)line->length &&
+                                     memcmp(text, line->text, line->length) == 0);
+        free(text);
+        if (!same)
+            model_fail(model, "%s: line %zu is not in a copy with a hole", label(partition), i);
+    }
+    return true;
 }
 
 static bool partition_check(struct model *model, struct model_partition *partition, struct model_flight *flight,
@@ -305,7 +369,9 @@ static bool partition_check(struct model *model, struct model_partition *partiti
                     : crash == MODEL_CUT ? partition->durable
                                          : partition->copied;
     struct model_line **adopted = NULL;
-    bool fine = handle ? found_read(&found, handle) && find_check(&found, handle) : true;
+    if (handle && crash == MODEL_COPY && copy_has_hole(model, partition, handle))
+        return !*model->why;
+    bool fine = handle ? found_read(&found, handle, flight, crash) && find_check(&found, handle) : true;
     if (!fine)
         goto out;
     adopted = calloc(found.count + 1, sizeof(struct model_line *));
@@ -330,6 +396,7 @@ out:
     free(adopted);
     free(found.lines);
     free(found.bytes);
+    free(found.lines);
     return fine;
 }
 
@@ -374,7 +441,8 @@ static bool topic_check(struct model *model, struct model_topic *topic, struct m
     for (unsigned i = 0; i < MODEL_PARTITIONS; i++) {
         struct model_partition *partition = &topic->partitions[i];
         struct tlog_partition *found = tlog_partition_get(handle, i);
-        struct model_flight *own = flight && flight->partition == partition ? flight : NULL;
+        bool concerned = flight && (flight->partition == partition || flight->trims == partition || flight->maintains);
+        struct model_flight *own = concerned ? flight : NULL;
         bool fine = true;
         if (!found && partition->present && crash == MODEL_KILL && must_exist(topic, flight, crash))
             fine = model_fail(model, "%s/%u: the partition is lost", name, i);
@@ -429,6 +497,7 @@ static void topic_vanished(struct model_topic *topic)
         while (partition->rest_count)
             model_partition_forget(partition, partition->rests[0], true);
         partition->count = partition->durable = partition->copied = 0;
+        partition->first = partition->first_most = partition->first_copied = 0;
         partition->end = 0;
         partition->present = false;
     }
@@ -482,9 +551,18 @@ bool model_check_live(struct model *model, struct model_partition *partition)
     tlog_partition_bounds(partition->handle, &bounds);
     found.length = bounds.end;
     found.bytes = malloc(bounds.end + 1);
-    ssize_t length = tlog_partition_read(partition->handle, 0, found.bytes, bounds.end + 1);
-    if (model->faulty && length != (ssize_t)bounds.end) /* a disk that fails once */
-        length = tlog_partition_read(partition->handle, 0, found.bytes, bounds.end + 1);
+    if (!model_partition_start(model, partition, bounds.start)) {
+        free(found.bytes);
+        return false;
+    }
+    found.first = partition->first;
+    found_fill(&found);
+    char *to = found.bytes + bounds.start;
+    ssize_t wanted = (ssize_t)(bounds.end - bounds.start);
+    ssize_t length = tlog_partition_read(partition->handle, bounds.start, to, (size_t)wanted + 1);
+    if (model->faulty && length != wanted) /* a disk that fails once */
+        length = tlog_partition_read(partition->handle, bounds.start, to, (size_t)wanted + 1);
+    length += length < 0 ? 0 : (ssize_t)bounds.start;
     if (length != (ssize_t)partition->end || bounds.end != partition->end || bounds.end_seq != partition->count)
         fine = model_fail(
             model, "%s: %zd bytes are read, end %" PRIu64 ", end_seq %" PRIu64 "; written were %" PRIu64 " in %zu",
@@ -494,5 +572,6 @@ bool model_check_live(struct model *model, struct model_partition *partition)
             fine = model_fail(model, "%s: at pos %zu \"%s\" is read, not \"%s\"", label(partition), at,
                               shown(found.bytes + at, partition->lines[i]->length), partition->lines[i]->text);
     free(found.bytes);
+    free(found.lines);
     return fine;
 }

@@ -127,6 +127,8 @@ static bool settle(struct work *work, struct model_partition *partition)
     settle_orphans(work, partition);
     tlog_partition_bounds(partition->handle, &bounds);
     model_partition_durable(partition, bounds.durable);
+    if (!model_partition_start(&work->model, partition, bounds.start))
+        return false;
     if (bounds.end != partition->end || bounds.end_seq != partition->count)
         return model_fail(&work->model,
                           "%s/%u: after %s the end is %" PRIu64 " and end_seq %" PRIu64 ", not %" PRIu64 " and %zu",

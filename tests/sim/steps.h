@@ -13,6 +13,9 @@ bool step_sync_many(struct work *work);
 bool step_upkeep(struct work *work);
 bool step_store_sync(struct work *work);
 bool step_read(struct work *work);
+bool step_maintain(struct work *work);
+bool step_trim(struct work *work);
+bool step_pin(struct work *work); /* pins, reads or gives back */
 bool step_topic_create(struct work *work);
 bool step_topic_change(struct work *work); /* configured, renamed, removed or given a partition */
 
@@ -26,5 +29,6 @@ bool step_error(struct work *work, const char *call, int error);
 struct model_topic *step_topic(struct work *work);
 struct model_partition *step_partition(struct work *work);
 bool step_has_writers(const struct work *work, const struct model_topic *topic);
+bool step_has_pins(const struct work *work, const struct model_topic *topic);
 
 #endif

@@ -45,6 +45,14 @@ static bool topic_set(struct work *work, struct model_topic *topic, const char *
     return !result || step_error(work, "setting a topic's key", result);
 }
 
+static bool make_forgetful(struct work *work, struct model_topic *topic)
+{
+    bool fine = topic_set(work, topic, "retention.bytes=3KiB\n");
+    topic->retention = tlog_topic_value(topic->handle, TLOG_RETENTION_BYTES);
+    topic->retention = topic->retention < 0 ? 0 : topic->retention;
+    return fine;
+}
+
 static bool make_raw(struct work *work, struct model_topic *topic)
 {
     bool fine = topic_set(work, topic, "message.format=raw\n");
@@ -79,7 +87,9 @@ bool step_topic_create(struct work *work)
         if (!topic->partitions[i].handle)
             return model_fail(&work->model, "%s/%u: made, and cannot be had", topic->name, i);
     }
-    return !sim_random_chance(&work->random, 25) || make_raw(work, topic);
+    if (sim_random_chance(&work->random, 25) && !make_raw(work, topic))
+        return false;
+    return !sim_random_chance(&work->random, 25) || make_forgetful(work, topic);
 }
 
 static bool topic_configure(struct work *work, struct model_topic *topic)
@@ -123,8 +133,9 @@ static bool topic_remove(struct work *work, struct model_topic *topic)
 {
     bool empty = true;
     for (size_t i = 0; i < MODEL_PARTITIONS; i++)
-        empty &= !topic->partitions[i].count && !model_partition_held(&topic->partitions[i]);
-    if (empty && step_has_writers(work, topic))
+        empty &=
+            topic->partitions[i].count == topic->partitions[i].first && !model_partition_held(&topic->partitions[i]);
+    if (empty && (step_has_writers(work, topic) || step_has_pins(work, topic)))
         return true;
     work->what = "removing a topic";
     work->flight.removes = empty ? topic : NULL;
@@ -207,6 +218,9 @@ bool work_step(struct work *work)
         {"upkeep", step_upkeep, 8},
         {"the store's sync", step_store_sync, 1},
         {"a read", step_read, 4},
+        {"maintenance", step_maintain, 6},
+        {"a trim", step_trim, 3},
+        {"a pin", step_pin, 3},
         {"making a topic", step_topic_create, 3},
         {"changing a topic", step_topic_change, 3},
     };

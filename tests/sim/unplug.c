@@ -141,7 +141,10 @@ static bool probe_all(struct unplug *unplug, struct tlog_store *store, uint64_t 
     for (size_t i = 0; fine && i < count; i++)
         for (unsigned j = 0; fine && j < tlog_topic_partitions(topics[i]); j++) {
             struct tlog_partition *partition = tlog_partition_get(topics[i], j);
-            fine = !partition || probe(unplug, store, partition, number);
+            struct tlog_bounds bounds = {0};
+            if (partition)
+                tlog_partition_bounds(partition, &bounds);
+            fine = !partition || bounds.damaged || probe(unplug, store, partition, number);
             tlog_partition_unref(partition);
         }
     tlog_topics_free(topics, count);
@@ -364,8 +367,11 @@ static void copy_begin(struct unplug *unplug)
     unplug->copy.number++;
     simdisk_walk(unplug->work.disk, "/store", copy_note, &unplug->copy);
     for (size_t i = 0; i < MODEL_TOPICS; i++)
-        for (size_t j = 0; j < MODEL_PARTITIONS; j++)
-            model->topics[i].partitions[j].copied = model->topics[i].partitions[j].durable;
+        for (size_t j = 0; j < MODEL_PARTITIONS; j++) {
+            struct model_partition *partition = &model->topics[i].partitions[j];
+            partition->copied = partition->durable;
+            partition->first_copied = partition->first;
+        }
 }
 
 /* One file more, whichever. */
@@ -478,6 +484,7 @@ bool unplug_run(uint64_t seed, const struct unplug_options *options, struct unpl
     model_init(&work->model, NULL);
     work->large = options->large;
     work->topics = options->topics;
+    work->lingers = options->copies;
     work->max_files = seed % 3 ? 0 : 16;
     work->returned = judge_points;
     work->arg = unplug;

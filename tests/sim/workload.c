@@ -56,6 +56,10 @@ static void give_back(struct work *work)
             tlog_writer_close(work->writers[i].writer);
         memset(&work->writers[i], 0, sizeof work->writers[i]);
     }
+    for (size_t i = 0; i < WORK_PINS; i++) {
+        tlog_pin_release(&work->pins[i].pin);
+        work->pins[i].partition = NULL;
+    }
     for (size_t i = 0; i < MODEL_TOPICS; i++) {
         struct model_topic *topic = &work->model.topics[i];
         for (size_t j = 0; j < MODEL_PARTITIONS; j++) {
@@ -83,13 +87,16 @@ static bool take_handles(struct work *work)
     return true;
 }
 
-static const char *const root_config = "# small, so that everything happens\n"
-                                       "segment.bytes=1KiB\nsegment.ms=1h\nflush.ms=1s\nquota.bytes=1TiB\n";
-
 static bool configure(struct work *work)
 {
+    static const char *const lingers[] = {"0", "10s", "1h"}, *const types[] = {"zstd", "zstd", "zstd", "none"};
     struct tlog_error error = {""};
-    int result = tlog_store_config_set(work->store, root_config, true, &error);
+    char text[256];
+    snprintf(text, sizeof text,
+             "# small, so that everything happens\nsegment.bytes=1KiB\nsegment.ms=1h\nflush.ms=1s\nquota.bytes=1TiB\n"
+             "pin.ms=30d\nseal.linger.ms=%s\ncompression.type=%s\n",
+             work->lingers ? "30d" : lingers[work->seed % 3], types[work->seed % 4]);
+    int result = tlog_store_config_set(work->store, text, true, &error);
     if (work->returned)
         work->returned(work);
     if (result)

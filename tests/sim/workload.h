@@ -5,12 +5,17 @@
 #include "model.h"
 #include "simdisk.h"
 
-enum { WORK_WRITERS = 6 };
+enum { WORK_WRITERS = 6, WORK_PINS = 2 };
 
 struct work_writer {
     struct tlog_writer *writer; /* NULL: free */
     struct model_partition *partition;
     struct model_rest *rest; /* the unfinished line it holds, or NULL */
+};
+
+struct work_pin {
+    struct tlog_pin pin;
+    struct model_partition *partition; /* NULL: free */
 };
 
 struct work {
@@ -20,6 +25,7 @@ struct work {
     struct model model;
     struct sim_random random;
     struct work_writer writers[WORK_WRITERS];
+    struct work_pin pins[WORK_PINS];
     struct model_flight flight; /* the call under way */
     uint64_t lines;             /* begun so far: each has a number */
     uint64_t step;
@@ -27,6 +33,7 @@ struct work {
     unsigned max_files;
     bool large;             /* some writes are of more than 256 KiB */
     bool topics;            /* topics come, go and change their names */
+    bool lingers;           /* raw files stay for long */
     bool faulty;            /* the disk fails now and then: errors are answers like others */
     bool struck;            /* an error was answered */
     bool lies;              /* the disk does not keep what it was told to sync */
