@@ -59,6 +59,7 @@ struct tlog_journal {
     char *path; /* the directory */
     uint8_t store_id[16];
     uint64_t file_bytes;
+    bool looks; /* only to be read, nothing is changed */
 
     pthread_mutex_t lock;
     struct tlog_journal_file *files, *current; /* oldest use first */
@@ -79,6 +80,9 @@ struct tlog_journal {
  * files whose sync failed. A file is made and zero-written when none is free. */
 int tlog_journal_open(struct tlog_journal *journal, const struct tlog_io *io, const char *path,
                       const uint8_t store_id[16], uint64_t file_bytes, bool discard, struct tlog_error *error);
+/* Opens what is there to be replayed alone, without changing anything. */
+int tlog_journal_look(struct tlog_journal *journal, const struct tlog_io *io, const char *path,
+                      const uint8_t store_id[16]);
 void tlog_journal_close(struct tlog_journal *journal);
 
 /* Calls `each` for every intact record of earlier runs with an lsn of at least `from`, in their order, up to

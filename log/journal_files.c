@@ -150,7 +150,7 @@ static int open_found(void *arg, const char *name)
     if (number >= journal->next_name)
         journal->next_name = number + 1;
     file_path(journal, number, path);
-    file->fd = io->open(io, path, TLOG_IO_WRITE);
+    file->fd = io->open(io, path, journal->looks ? TLOG_IO_READ : TLOG_IO_WRITE);
     struct tlog_io_stat st;
     int r = file->fd < 0 ? file->fd : io->stat(io, file->fd, &st);
     uint8_t header[512] = {0};
@@ -198,18 +198,33 @@ static void remove_unusable(struct tlog_journal *journal, bool all)
     }
 }
 
-int tlog_journal_open(struct tlog_journal *journal, const struct tlog_io *io, const char *path,
-                      const uint8_t store_id[16], uint64_t file_bytes, bool discard, struct tlog_error *error)
+static void prepare(struct tlog_journal *journal, const struct tlog_io *io, const char *path,
+                    const uint8_t store_id[16])
 {
     memset(journal, 0, sizeof *journal);
     journal->io = io;
     journal->queue_end = &journal->queue;
-    journal->file_bytes = file_bytes ? (file_bytes + 4095) & ~(uint64_t)4095 : TLOG_JOURNAL_FILE_BYTES;
-    if (journal->file_bytes < 4 * TLOG_JOURNAL_HEADER_BYTES)
-        journal->file_bytes = 4 * TLOG_JOURNAL_HEADER_BYTES;
     memcpy(journal->store_id, store_id, 16);
     pthread_mutex_init(&journal->lock, NULL);
     journal->path = strdup(path);
+}
+
+int tlog_journal_look(struct tlog_journal *journal, const struct tlog_io *io, const char *path,
+                      const uint8_t store_id[16])
+{
+    prepare(journal, io, path, store_id);
+    journal->looks = true;
+    int r = journal->path ? io->list(io, path, open_found, journal) : -ENOMEM;
+    return r == -ENOENT ? 0 : r;
+}
+
+int tlog_journal_open(struct tlog_journal *journal, const struct tlog_io *io, const char *path,
+                      const uint8_t store_id[16], uint64_t file_bytes, bool discard, struct tlog_error *error)
+{
+    prepare(journal, io, path, store_id);
+    journal->file_bytes = file_bytes ? (file_bytes + 4095) & ~(uint64_t)4095 : TLOG_JOURNAL_FILE_BYTES;
+    if (journal->file_bytes < 4 * TLOG_JOURNAL_HEADER_BYTES)
+        journal->file_bytes = 4 * TLOG_JOURNAL_HEADER_BYTES;
     int r = journal->path ? io->mkdir(io, path) : -ENOMEM;
     if (r == 0 || r == -EEXIST)
         r = io->list(io, path, open_found, journal);

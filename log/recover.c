@@ -140,6 +140,25 @@ struct tlog_replayed *tlog_recover_records(struct tlog_recover *recover, const s
     return recover->records + low;
 }
 
+static int each_start(void *arg, const struct tlog_journal_record *record)
+{
+    return record->type == TLOG_JOURNAL_START ? keep_record(arg, record) : 0;
+}
+
+/* Of a store that is only looked at: what was trimmed last. What else the journal holds is for a start to put in. */
+static int look_at_journal(struct tlog_recover *recover)
+{
+    struct tlog_store *store = recover->store;
+    struct tlog_journal journal;
+    char path[TLOG_NAME_BYTES];
+    snprintf(path, sizeof path, "%s/journal", store->ground.path);
+    int r = tlog_journal_look(&journal, store->ground.io, path, store->id);
+    if (r == 0 && !recover->copied)
+        r = tlog_journal_replay(&journal, recover->checkpoint.lsn, each_start, recover);
+    tlog_journal_close(&journal);
+    return r;
+}
+
 static int read_past(struct tlog_recover *recover, struct tlog_error *error)
 {
     struct tlog_store *store = recover->store;
@@ -156,8 +175,9 @@ static int read_past(struct tlog_recover *recover, struct tlog_error *error)
     }
     recover->same_boot = recover->checkpoint.boot_id[0] && strcmp(recover->checkpoint.boot_id, store->boot_id) == 0;
     if (store->ground.options.read_only)
-        return 0;
-    r = tlog_journal_replay(&store->ground.journal, recover->checkpoint.lsn, each_record, recover);
+        r = look_at_journal(recover);
+    else
+        r = tlog_journal_replay(&store->ground.journal, recover->checkpoint.lsn, each_record, recover);
     if (r < 0)
         tlog_error_set(error, "journal: %s", r == -EBADMSG ? "a record of a newer format" : strerror(-r));
     else if (recover->count > 0)
@@ -205,10 +225,31 @@ struct listing {
     size_t count;
 };
 
+/* What was not made, or not removed, to its end. */
+static bool is_unfinished(const struct listing *listing, const char *name)
+{
+    size_t length = strlen(name);
+    return !listing->store->ground.options.read_only &&
+           ((length > 4 && strcmp(name + length - 4, ".new") == 0) || strncmp(name, ".gone.", 6) == 0);
+}
+
+static void remove_unfinished(const struct listing *listing, const char *name)
+{
+    char path[TLOG_NAME_BYTES];
+    if (snprintf(path, sizeof path, "%s/%s", listing->dir, name) >= (int)sizeof path)
+        return;
+    if (name[0] == '.')
+        tlog_tree_remove(listing->store->ground.io, path);
+    else
+        (void)listing->store->ground.io->unlink(listing->store->ground.io, path);
+}
+
 static int add_number(void *arg, const char *name)
 {
     struct listing *listing = arg;
     char *end, again[16];
+    if (is_unfinished(listing, name))
+        remove_unfinished(listing, name);
     unsigned long number = strtoul(name, &end, 10);
     snprintf(again, sizeof again, "%lu", number);
     if (number > UINT32_MAX / 2 || strcmp(name, again) != 0)
@@ -270,7 +311,7 @@ static int recover_topic(struct tlog_recover *recover, const char *name, struct 
     char dir[TLOG_NAME_BYTES];
     struct tlog_topic *topic;
     struct tlog_store *store = recover->store;
-    struct listing listing = {.store = store};
+    struct listing listing = {.store = store, .dir = dir};
     int r = tlog_topic_load(&store->ground, name, &topic, error);
     if (r == -ENOENT)
         return without_conf(store, name, error);
@@ -294,12 +335,8 @@ static int recover_topic(struct tlog_recover *recover, const char *name, struct 
 static int add_topic(void *arg, const char *name)
 {
     struct listing *listing = arg;
-    if (strncmp(name, ".gone.", 6) == 0 && !listing->store->ground.options.read_only) {
-        char path[TLOG_NAME_BYTES]; /* a removal that was cut short */
-        snprintf(path, sizeof path, "%s/%s", listing->dir, name);
-        tlog_tree_remove(listing->store->ground.io, path);
-        return 0;
-    }
+    if (name[0] == '.' && is_unfinished(listing, name))
+        remove_unfinished(listing, name);
     if (tlog_topic_check_name(name) < 0)
         return 0;
     char **grown = realloc(listing->names, (listing->count + 1) * sizeof *grown);

@@ -207,17 +207,17 @@ static int repair(struct tlog_recovering *s, const struct tlog_checkpoint_row *r
     return r;
 }
 
-/* The number of the first record of segment i. */
-static int learn_first(struct tlog_recovering *s, unsigned i)
+/* The number of the first record. */
+static int learn_first(struct tlog_recovering *s)
 {
-    struct tlog_segment *segment = &s->p->segments[i];
+    struct tlog_segment *segment = &s->p->segments[0];
     struct tlog_point first;
     struct tlog_scan scan;
     int r = 0;
     if (segment->pos < s->known_below && (segment->pos == 0 || segment->seq != 0))
         return 0;
     if (segment->forms & TLOG_RAW) {
-        r = tlog_recover_open_scan(s, i, &scan, NULL);
+        r = tlog_recover_open_scan(s, 0, &scan, NULL);
     } else {
         r = tlog_recover_sealed(s, segment->pos, &first, NULL, NULL);
         segment->seq = r == 0 ? first.seq : 0;
@@ -250,7 +250,7 @@ int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *
     if (r == 0)
         r = repair(&s, row);
     if (r == 0 && p->segment_count > 1)
-        r = learn_first(&s, 0);
+        r = learn_first(&s);
     if (r == 0)
         r = settle(&s, row);
     if (r < 0)
@@ -263,7 +263,10 @@ int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, 
     struct tlog_recovering s = {.p = p, .io = p->ground->io};
     s.raw = tlog_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
     tlog_partition_dir(p, s.dir);
+    const struct tlog_checkpoint_row *row = tlog_checkpoint_find(&recover->checkpoint, p->topic->id, p->number);
     int r = tlog_recover_list(&s);
+    if (r == 0)
+        tlog_recover_look_start(recover, p, row);
     while (r == 0 && p->segment_count > 1 && !(tlog_active(p)->forms & TLOG_SEALED) &&
            tlog_recover_size_of(&s, tlog_active(p)->pos, ".log") == 0)
         p->segment_count--;
@@ -276,10 +279,8 @@ int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, 
         r = tlog_recover_trust(&s);
     if (sealed || r == -EBADMSG || r == -ENOENT)
         r = tlog_recover_locate(&s, NULL, false);
-    const struct tlog_checkpoint_row *row = tlog_checkpoint_find(&recover->checkpoint, p->topic->id, p->number);
-    unsigned i = r == 0 && row && row->start > p->segments[0].pos ? tlog_segment_find(p, row->start) : 0;
-    if (r == 0 && (p->segments[i].forms & TLOG_SEALED || tlog_recover_has_file(&s, p->segments[i].pos, ".idx")))
-        r = learn_first(&s, i);
+    if (r == 0 && (p->segments[0].forms & TLOG_SEALED || tlog_recover_has_file(&s, p->segments[0].pos, ".idx")))
+        r = learn_first(&s);
     uint64_t idx_bytes = s.idx_bytes;
     struct tlog_point closed = s.at;
     if (r == 0 && s.index_tail && !s.raw)
@@ -291,8 +292,8 @@ int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, 
         return r;
     }
     tlog_partition_stand(p, &s.at, idx_bytes);
-    p->start = p->segments[i].pos;
-    p->start_seq = p->segments[i].seq;
+    p->start = p->segments[0].pos;
+    p->start_seq = p->segments[0].seq;
     p->durable = p->start;
     if (row && row->synced > p->durable)
         p->durable = row->synced < p->end ? row->synced : p->end;

@@ -7,10 +7,11 @@
 
 #include <errno.h>
 
-static uint64_t known_start(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
+static uint64_t known_start(struct tlog_recover *recover, struct tlog_partition *p,
+                            const struct tlog_checkpoint_row *row)
 {
     size_t count;
-    struct tlog_replayed *records = tlog_recover_records(s->recover, s->p, &count);
+    struct tlog_replayed *records = tlog_recover_records(recover, p, &count);
     uint64_t start = row ? row->start : 0;
     for (size_t i = 0; i < count; i++)
         if (records[i].type == TLOG_JOURNAL_START && records[i].body_bytes >= 16 &&
@@ -22,7 +23,7 @@ static uint64_t known_start(struct tlog_recovering *s, const struct tlog_checkpo
 int tlog_recover_start(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
 {
     struct tlog_partition *p = s->p;
-    uint64_t start = known_start(s, row);
+    uint64_t start = known_start(s->recover, p, row);
     unsigned below = 0;
     while (below < p->segment_count && p->segments[below].pos < start)
         below++;
@@ -42,4 +43,15 @@ int tlog_recover_start(struct tlog_recovering *s, const struct tlog_checkpoint_r
     tlog_segments_forget(p, below);
     s->changed = s->changed || below > 0;
     return 0;
+}
+
+void tlog_recover_look_start(struct tlog_recover *recover, struct tlog_partition *p,
+                             const struct tlog_checkpoint_row *row)
+{
+    uint64_t start = known_start(recover, p, row);
+    unsigned below = 0;
+    while (below < p->segment_count && p->segments[below].pos < start)
+        below++;
+    if (below < p->segment_count && p->segments[below].pos == start)
+        tlog_segments_forget(p, below);
 }

@@ -58,6 +58,9 @@ int tlog_recover_make_empty(struct tlog_recovering *s);
 
 /* recover_start.c. Learns where the log starts, and removes what an interrupted trim left below. */
 int tlog_recover_start(struct tlog_recovering *s, const struct tlog_checkpoint_row *row);
+/* The same of a partition that is only looked at: forgets what lies below, and leaves it there. */
+void tlog_recover_look_start(struct tlog_recover *recover, struct tlog_partition *p,
+                             const struct tlog_checkpoint_row *row);
 
 /* recover_locate.c. Sets `at`, or marks the partition as damaged. */
 int tlog_recover_locate(struct tlog_recovering *s, const struct tlog_checkpoint_row *row, bool trusted);

@@ -13,9 +13,9 @@ static void tell(const char *name, uint64_t first, unsigned count, const struct 
 {
     print_message("%s: seeds %" PRIu64 "..%" PRIu64 ", %" PRIu64 " operations, %" PRIu64 " recoveries, %" PRIu64
                   " crashed in turn, %" PRIu64 " copies; %" PRIu64 " lines kept, %" PRIu64 " lost, %" PRIu64
-                  " unfinished ones ended\n",
+                  " unfinished ones ended; %" PRIu64 " partitions found sealed, %" PRIu64 " trimmed\n",
                   name, first, first + count - 1, sum->operations, sum->recoveries, sum->nested, sum->copies, sum->kept,
-                  sum->lost, sum->ended);
+                  sum->lost, sum->ended, sum->sealed, sum->trimmed);
 }
 
 /* Runs the seeds and fails at the first that goes wrong. */
@@ -34,6 +34,8 @@ static struct unplug_result run(const char *name, const struct unplug_options *o
         sum.kept += result.kept;
         sum.lost += result.lost;
         sum.ended += result.ended;
+        sum.sealed += result.sealed;
+        sum.trimmed += result.trimmed;
     }
     tell(name, first, count, &sum);
     /* a test that met nothing proves nothing; one that was asked for less may meet less */
@@ -52,6 +54,22 @@ static void changes_of_topics_survive(void **state)
 {
     (void)state;
     run("topics", &(struct unplug_options){.steps = 120, .cuts = 2, .more_percent = 3, .topics = true}, 101, 16);
+}
+
+static void sealing_and_trims_survive(void **state)
+{
+    (void)state;
+    struct unplug_result sum =
+        run("keeping", &(struct unplug_options){.steps = 120, .cuts = 2, .more_percent = 5, .keeps = true}, 701, 16);
+    assert_true((sum.sealed > 1000 && sum.trimmed > 1000) || getenv("TOPICFS_SIM_SEED"));
+    run("keeping, nested",
+        &(struct unplug_options){
+            .steps = 100, .cuts = 1, .point_percent = 8, .nested_percent = 60, .more_percent = 5, .keeps = true},
+        721, 8);
+    run("keeping, lives",
+        &(struct unplug_options){
+            .steps = 150, .cuts = 1, .point_percent = 25, .crash_percent = 8, .more_percent = 5, .keeps = true},
+        741, 10);
 }
 
 static void large_appends_survive(void **state)
@@ -98,6 +116,7 @@ static const struct {
     {"/journal/", NULL}, /* group commit */
     {".log", NULL},      /* flushing a partition's files */
     {".idx", NULL},      {"/checkpoint", NULL}, {"/topic.conf", NULL},
+    {".zst", NULL}, /* sealing */
     {"/id", NULL},       {NULL, "/journal"}, /* a new file of the journal */
     {NULL, "/topics"},                       /* topics, partitions and segments */
     {NULL, "/store"},
@@ -128,13 +147,10 @@ static void syncs_that_do_nothing_are_noticed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(appends_survive),
-        cmocka_unit_test(changes_of_topics_survive),
-        cmocka_unit_test(large_appends_survive),
-        cmocka_unit_test(recoveries_survive),
-        cmocka_unit_test(many_crashes_in_one_life),
-        cmocka_unit_test(copies_are_stores),
-        cmocka_unit_test(syncs_that_do_nothing_are_noticed),
+        cmocka_unit_test(appends_survive),           cmocka_unit_test(changes_of_topics_survive),
+        cmocka_unit_test(sealing_and_trims_survive), cmocka_unit_test(large_appends_survive),
+        cmocka_unit_test(recoveries_survive),        cmocka_unit_test(many_crashes_in_one_life),
+        cmocka_unit_test(copies_are_stores),         cmocka_unit_test(syncs_that_do_nothing_are_noticed),
     };
     return cmocka_run_group_tests_name("crash", tests, NULL, NULL);
 }

@@ -71,7 +71,7 @@ struct model {
     bool faulty;         /* the disk may refuse a call */
     const char *scratch; /* a directory of the real filesystem, for tlog_verify */
     /* tallies, to see that what was meant to be tested was met */
-    uint64_t checks, kept, lost, ended, torn;
+    uint64_t checks, kept, lost, ended, torn, sealed, trimmed;
 };
 
 /* What a call that has not returned may have done. All of it is optional. */

@@ -117,6 +117,8 @@ static bool start_check(struct found *found, const struct tlog_bounds *bounds, c
             label(partition), bounds->start, bounds->start_seq, first, exact ? "" : " and a piece", least, most);
     found->start = bounds->start;
     found->first = first;
+    found->model->sealed += bounds->sealed_bytes > 0;
+    found->model->trimmed += first > 0;
     return true;
 }
 
@@ -396,7 +398,6 @@ out:
     free(adopted);
     free(found.lines);
     free(found.bytes);
-    free(found.lines);
     return fine;
 }
 

@@ -208,30 +208,30 @@ bool work_step(struct work *work)
     static const struct {
         const char *what;
         bool (*step)(struct work *work);
-        unsigned weight;
+        unsigned weight, keeping;
     } steps[] = {
-        {"an append", step_append, 50},
-        {"a bare append", step_append_bare, 6},
-        {"a writer", step_writer, 14},
-        {"a sync", step_sync, 8},
-        {"syncs", step_sync_many, 3},
-        {"upkeep", step_upkeep, 8},
-        {"the store's sync", step_store_sync, 1},
-        {"a read", step_read, 4},
-        {"maintenance", step_maintain, 6},
-        {"a trim", step_trim, 3},
-        {"a pin", step_pin, 3},
-        {"making a topic", step_topic_create, 3},
-        {"changing a topic", step_topic_change, 3},
+        {"an append", step_append, 50, 40},
+        {"a bare append", step_append_bare, 6, 30},
+        {"a writer", step_writer, 14, 10},
+        {"a sync", step_sync, 8, 4},
+        {"syncs", step_sync_many, 3, 2},
+        {"upkeep", step_upkeep, 8, 20},
+        {"the store's sync", step_store_sync, 1, 2},
+        {"a read", step_read, 4, 3},
+        {"maintenance", step_maintain, 6, 30},
+        {"a trim", step_trim, 3, 6},
+        {"a pin", step_pin, 3, 6},
+        {"making a topic", step_topic_create, 3, 3},
+        {"changing a topic", step_topic_change, 3, 3},
     };
     size_t count = sizeof steps / sizeof steps[0] - (work->topics ? 0 : 2);
     unsigned total = 0;
-    for (size_t i = 0; i < count; i++)
-        total += steps[i].weight;
+    for (size_t k = 0; k < count; k++)
+        total += work->keeps ? steps[k].keeping : steps[k].weight;
     uint64_t at = sim_random_below(&work->random, total);
     size_t i = 0;
-    while (at >= steps[i].weight)
-        at -= steps[i++].weight;
+    for (unsigned weight; at >= (weight = work->keeps ? steps[i].keeping : steps[i].weight); i++)
+        at -= weight;
     if (!work->topics && work->step < 2)
         i = sizeof steps / sizeof steps[0] - 2; /* there must be some */
     work->step++;

@@ -248,6 +248,49 @@ static bool go_on(struct unplug *unplug, struct simdisk **disk, struct tlog_stor
 
 static bool judge(struct unplug *unplug, const struct point *point, enum model_crash crash, uint64_t seed, bool nested);
 
+/* Files of segments that come by in name order: a lone .log or .idx belongs to nobody. */
+struct leftovers {
+    struct model *model;
+    char stem[400];
+    unsigned files; /* of the stem: 1 .idx, 2 .log, 4 .zst */
+};
+
+static int whole_forms(struct leftovers *left)
+{
+    if (left->stem[0] && left->files != 3 && left->files != 4 && left->files != 7)
+        return !model_fail(left->model, "recovery left half of %s: %u", left->stem, left->files);
+    return 0;
+}
+
+static int leftover(void *arg, const char *path, uint64_t size_bytes)
+{
+    static const char *const suffixes[] = {".idx", ".log", ".zst"};
+    struct leftovers *left = arg;
+    size_t length = strlen(path);
+    (void)size_bytes;
+    if (strstr(path, "/.gone.") || (length > 4 && strcmp(path + length - 4, ".new") == 0))
+        return !model_fail(left->model, "recovery left %s", path);
+    for (unsigned i = 0; i < 3; i++) {
+        if (length < 5 || strcmp(path + length - 4, suffixes[i]) != 0)
+            continue;
+        bool same = strlen(left->stem) == length - 4 && memcmp(left->stem, path, length - 4) == 0;
+        if (!same && whole_forms(left))
+            return 1;
+        if (!same)
+            left->files = 0;
+        snprintf(left->stem, sizeof left->stem, "%.*s", (int)length - 4, path);
+        left->files |= 1U << i;
+    }
+    return 0;
+}
+
+/* Recovery leaves whole forms of segments, and nothing that was not made or removed to its end. */
+static bool is_tidy(struct unplug *unplug, struct simdisk *disk)
+{
+    struct leftovers left = {.model = &unplug->work.model};
+    return simdisk_walk(disk, "/store/topics", leftover, &left) == 0 && whole_forms(&left) == 0;
+}
+
 /* Every operation of a recovery is a crash point of its own. */
 static bool judge_nested(struct unplug *unplug, struct points *inner, enum model_crash crash, uint64_t seed)
 {
@@ -310,6 +353,7 @@ static bool judge(struct unplug *unplug, const struct point *point, enum model_c
     unplug->result->recoveries++;
     fine = fine && (!error || model_fail(&work->model, "the store cannot be opened: %d %s", error, text.text));
     fine = fine && model_check(&work->model, &work->flight, store, worst, false);
+    fine = fine && is_tidy(unplug, disk);
     fine = fine && judge_nested(unplug, &inner, worst, seed);
     if (fine && sim_random_chance(&unplug->random, unplug->options->more_percent))
         fine = go_on(unplug, &disk, store, worst, seed);
@@ -371,6 +415,10 @@ static void copy_begin(struct unplug *unplug)
             struct model_partition *partition = &model->topics[i].partitions[j];
             partition->copied = partition->durable;
             partition->first_copied = partition->first;
+            for (size_t k = 0; k < WORK_PINS;
+                 k++) /* what it keeps below the start goes with it, in the midst of it all */
+                if (unplug->work.pins[k].partition == partition)
+                    partition->first_copied = SIZE_MAX;
         }
 }
 
@@ -484,6 +532,7 @@ bool unplug_run(uint64_t seed, const struct unplug_options *options, struct unpl
     model_init(&work->model, NULL);
     work->large = options->large;
     work->topics = options->topics;
+    work->keeps = options->keeps;
     work->lingers = options->copies;
     work->max_files = seed % 3 ? 0 : 16;
     work->returned = judge_points;
@@ -500,6 +549,8 @@ bool unplug_run(uint64_t seed, const struct unplug_options *options, struct unpl
     result->kept = work->model.kept;
     result->lost = work->model.lost;
     result->ended = work->model.ended;
+    result->sealed = work->model.sealed;
+    result->trimmed = work->model.trimmed;
     points_clear(&unplug->points);
     free(unplug->points.at);
     free(unplug->copy.paths);

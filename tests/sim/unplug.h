@@ -13,12 +13,13 @@ struct unplug_options {
     unsigned point_percent;  /* of the operations looked at; 0: all */
     bool copies;             /* the store is copied while it runs, and the copies judged */
     bool large, topics;
+    bool keeps; /* sealing, trimming and pinning are most of it */
     const char *lie_sync, *lie_sync_dir; /* see simdisk_lie */
 };
 
 struct unplug_result {
     char why[2048]; /* empty: all is well */
-    uint64_t operations, recoveries, nested, copies, kept, lost, ended;
+    uint64_t operations, recoveries, nested, copies, kept, lost, ended, sealed, trimmed;
 };
 
 /* One workload of that seed. Returns whether all is well. */

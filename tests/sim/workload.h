@@ -33,6 +33,7 @@ struct work {
     unsigned max_files;
     bool large;             /* some writes are of more than 256 KiB */
     bool topics;            /* topics come, go and change their names */
+    bool keeps;             /* much is sealed, trimmed and pinned */
     bool lingers;           /* raw files stay for long */
     bool faulty;            /* the disk fails now and then: errors are answers like others */
     bool struck;            /* an error was answered */
