@@ -117,6 +117,7 @@ static bool recovery_story(struct faulty *faulty)
 {
     struct work *work = &faulty->work;
     work->topics = true;
+    work->keeps = work->seed % 2 == 0;
     work->disk = simdisk_new(&(struct simdisk_options){.seed = work->seed});
     if (!work_start(work, work->seed, NULL) || !steps(work, STEPS))
         return false;
@@ -150,6 +151,7 @@ static bool story(struct faulty *faulty)
     struct work *work = &faulty->work;
     work->faulty = work->model.faulty = true;
     work->topics = true;
+    work->keeps = work->seed % 2 == 0;
     if (!start(faulty) || !steps(work, STEPS))
         return false;
     work->what = "looking at the store that lives";
