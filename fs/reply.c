@@ -10,8 +10,9 @@
  * are tiny. */
 enum { VIEWS = 8 };
 
-/* Many small segments: seldom enough to take the memory for it each time. */
-static void reply_copied(struct fuse_req *req, struct tlog_partition *partition, uint64_t pos, size_t bytes)
+/* Many small segments, or one that has outgrown its mapping: seldom enough to take the memory for it each time. */
+static void reply_copied(struct fuse_req *req, struct tlog_partition *partition, uint64_t pos, size_t bytes,
+                         enum tfs_reply how)
 {
     char *copy = malloc(bytes);
 
@@ -22,7 +23,7 @@ static void reply_copied(struct fuse_req *req, struct tlog_partition *partition,
     ssize_t got = tlog_partition_read(partition, pos, copy, bytes);
     if (got < 0)
         fuse_reply_err(req, (int)-got);
-    else if (got == 0)
+    else if (got == 0 || (how == TFS_REPLY_WHOLE && (size_t)got < bytes))
         fuse_reply_err(req, EIO); /* it is committed: this is not the end of the file */
     else
         fuse_reply_buf(req, copy, (size_t)got);
@@ -54,8 +55,8 @@ void tfs_reply_log(struct fuse_req *req, struct tlog_partition *partition, uint6
         tlog_view_release(&views[i]);
     if (enough)
         return;
-    if (result != 0)
+    if (result != 0 && result != -ENOMEM)
         fuse_reply_err(req, -result);
     else
-        reply_copied(req, partition, pos, bytes);
+        reply_copied(req, partition, pos, bytes, how);
 }

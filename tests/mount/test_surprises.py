@@ -415,3 +415,15 @@ def test_sync_and_syncfs_of_the_whole_mount(mnt, topic):
     run("sync", topic)
     run("sync", topic / "0", topic / "1")
     assert int(os.getxattr(topic / "0", "user.topicfs.durable")) == len(TEXT)
+
+
+def test_a_segment_that_outgrows_what_was_expected_of_it(mnt):
+    """Read while it was small and segment.bytes was small; both grow, and it is read again."""
+    topic = mnt.topic("t", segment_bytes="1KiB")
+    lines = [b"first\n"] + [bytes([97 + number]) * 999999 + b"\n" for number in range(8)]
+    append(topic / "0", lines[0])
+    assert read(topic / "0") == lines[0]
+    append(topic / ".config", b"segment.bytes=1GiB\n")
+    for line in lines[1:]:
+        append(topic / "0", line)
+    assert read(topic / "0") == b"".join(lines)

@@ -425,6 +425,21 @@ static void test_a_view_outlives_deletion(void **state)
     forget(h);
 }
 
+/* A view of the raw file, whose segment is sealed and the file removed meanwhile. */
+static void test_a_view_outlives_the_raw_files(void **state)
+{
+    struct unit *u = *state;
+    struct history *h = history(u);
+    struct tlog_view view;
+    assert_int_equal(tlog_partition_view(h->p, 10, 5000, false, &view), 0);
+    unit_seal_live(u, h->p, 0, false);
+    assert_false(unit_exists(u, "topics/t/0/00000000000000000000.log"));
+    assert_bytes(h, 0, h->bytes);
+    assert_memory_equal(view.data, h->text + 10, 5000);
+    tlog_view_release(&view);
+    forget(h);
+}
+
 /* ---- segments from outside ---- */
 
 static void test_segments_and_their_files(void **state)
@@ -672,6 +687,7 @@ int main(void)
         UNIT_SIM(test_the_cache_is_bounded),
         UNIT_BOTH(test_few_open_files),
         UNIT_BOTH(test_a_view_outlives_deletion),
+        UNIT_BOTH(test_a_view_outlives_the_raw_files),
         UNIT_BOTH(test_segments_and_their_files),
         UNIT_REAL(test_disk_bytes_are_true),
         UNIT_REAL(test_readers_of_segments_that_change),
