@@ -18,12 +18,12 @@ uint64_t tfs_ino_of(const void *key, size_t bytes)
     return ino > FUSE_ROOT_ID ? ino : ino + 2;
 }
 
-static uint64_t hash_ino(const struct tlog_topic *topic, enum tfs_kind kind, uint64_t number)
+static uint64_t hash_ino(const struct tlog_topic *topic, enum tfs_kind kind, uint64_t number, uint64_t born)
 {
     struct {
         uint8_t topic[16];
-        uint64_t kind, number;
-    } key = {.kind = (uint64_t)kind, .number = number};
+        uint64_t kind, number, born;
+    } key = {.kind = (uint64_t)kind, .number = number, .born = born};
 
     if (topic != NULL)
         memcpy(key.topic, tlog_topic_id(topic), sizeof key.topic);
@@ -32,12 +32,12 @@ static uint64_t hash_ino(const struct tlog_topic *topic, enum tfs_kind kind, uin
 
 uint64_t tfs_topic_ino(const struct tlog_topic *topic)
 {
-    return hash_ino(topic, TFS_TOPIC, 0);
+    return hash_ino(topic, TFS_TOPIC, 0, 0);
 }
 
-uint64_t tfs_partition_ino(const struct tlog_topic *topic, unsigned number)
+uint64_t tfs_partition_ino(struct tlog_topic *topic, unsigned number)
 {
-    return hash_ino(topic, TFS_PARTITION, number);
+    return hash_ino(topic, TFS_PARTITION, number, tlog_topic_born(topic, number));
 }
 
 /* ---- what nodes of one partition share; under nodes.lock ---- */
@@ -266,7 +266,7 @@ int tfs_node_make_door(struct tfs *fs, struct tlog_topic *topic, unsigned number
         return -ENOENT;
     pthread_mutex_lock(&fs->nodes.lock);
     uint64_t door = ++fs->nodes.doors << 32 | number;
-    *out = partition_node(fs, topic, partition, TFS_DOOR, hash_ino(topic, TFS_DOOR, door));
+    *out = partition_node(fs, topic, partition, TFS_DOOR, hash_ino(topic, TFS_DOOR, door, 0));
     pthread_mutex_unlock(&fs->nodes.lock);
     tlog_partition_unref(partition);
     return *out != NULL ? 0 : -ENOMEM;
@@ -274,7 +274,7 @@ int tfs_node_make_door(struct tfs *fs, struct tlog_topic *topic, unsigned number
 
 int tfs_node_find_virtual(struct tfs *fs, struct tfs_node *directory, enum tfs_virtual which, struct tfs_node **out)
 {
-    uint64_t ino = hash_ino(directory->topic, TFS_VIRTUAL, (uint64_t)which);
+    uint64_t ino = hash_ino(directory->topic, TFS_VIRTUAL, (uint64_t)which, 0);
 
     pthread_mutex_lock(&fs->nodes.lock);
     struct tfs_node *node = find(&fs->nodes, TFS_VIRTUAL, directory->topic, ino);

@@ -1,10 +1,10 @@
 /* Nodes: what the kernel knows by a nodeid. A node's address is its nodeid (the root's is FUSE_ROOT_ID); it lives as
  * long as the kernel's lookups of it plus the open files on it.
  *
- * A partition's name gives one node as long as its base stands still; when the head has been trimmed or the
- * partition made anew, the next lookup gives another node under the same st_ino (generation.h). What all nodes of one
- * partition share (locks, who polls, an expected release) is its struct tfs_part. `0@append` gives a new node each
- * lookup. Nodes of the hidden trees (tree.h) hang on those of their directories.
+ * A partition's name gives one node as long as its base stands still; when the head has been trimmed, the next lookup
+ * gives another node under the same st_ino (generation.h). What all nodes of one partition share (locks, who polls, an
+ * expected release) is its struct tfs_part. `0@append` gives a new node each lookup. Nodes of the hidden trees (tree.h)
+ * hang on those of their directories.
  *
  * Any thread. Functions that find a node give a reference: it becomes a lookup of the kernel's, or is given back. */
 #ifndef TFS_NODE_H
@@ -117,9 +117,10 @@ void tfs_node_unname(struct tfs *fs, const struct tlog_partition *partition);
 
 /* An inode number made of anything. */
 uint64_t tfs_ino_of(const void *key, size_t bytes);
-/* st_ino of a topic's directory or of a partition of it, without a node. */
+/* st_ino of a topic's directory or of a partition of it, without a node. A partition made anew after it was deleted has
+ * another one: by that `tail -F` sees that it has to open it. */
 uint64_t tfs_topic_ino(const struct tlog_topic *topic);
-uint64_t tfs_partition_ino(const struct tlog_topic *topic, unsigned number);
+uint64_t tfs_partition_ino(struct tlog_topic *topic, unsigned number);
 
 /* Where the advisory locks of a file are. */
 struct tfs_locks *tfs_node_locks(struct tfs_node *node);

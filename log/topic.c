@@ -92,6 +92,14 @@ int tlog_topic_set_end(struct tlog_topic *topic, unsigned number, const struct t
     return 0;
 }
 
+uint64_t tlog_topic_born(struct tlog_topic *topic, unsigned number)
+{
+    pthread_mutex_lock(&topic->head.lock);
+    uint64_t pos = number < topic->ends_count ? topic->ends[number].pos : 0;
+    pthread_mutex_unlock(&topic->head.lock);
+    return pos;
+}
+
 static int read_removed(struct tlog_topic *topic, const char *dir)
 {
     char path[TLOG_NAME_BYTES + 16], *text;

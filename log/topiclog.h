@@ -213,6 +213,9 @@ unsigned tlog_topic_partitions(struct tlog_topic *topic);
 /* Adds partition `number` and every missing one below it. `attr` is that of partitions made now; NULL: from
  * the topic's. -EINVAL at partitions.max and above, -EEXIST when it is there, -ESTALE, -ENOSPC, -EROFS. */
 int tlog_topic_add_partition(struct tlog_topic *topic, unsigned number, const struct tlog_attr *attr);
+/* Where the last partition of that number ended that was removed: one made since begins there. 0: none was. It tells
+ * apart partitions that follow each other under a number. */
+uint64_t tlog_topic_born(struct tlog_topic *topic, unsigned number);
 /* A reference to that partition, or NULL. */
 struct tlog_partition *tlog_partition_get(struct tlog_topic *topic, unsigned number);
 
