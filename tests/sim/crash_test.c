@@ -110,47 +110,69 @@ static void copies_are_stores(void **state)
 
 /* The suite must notice a disk that does not keep what it was told to sync: then it would notice a sync that the
  * library forgot. Each is a sync that stands somewhere in log/. */
-static const struct {
+static const struct lie {
     const char *sync, *sync_dir;
-} lies[] = {
-    {"/journal/", NULL}, /* group commit */
-    {".log", NULL},      /* flushing a partition's files */
-    {".idx", NULL},      {"/checkpoint", NULL}, {"/topic.conf", NULL},
-    {".zst", NULL}, /* sealing */
-    {"/id", NULL},       {NULL, "/journal"}, /* a new file of the journal */
-    {NULL, "/topics"},                       /* topics, partitions and segments */
-    {NULL, "/store"},
+} lies[] =
+    {
+        {"/journal/", NULL},   /* group commit */
+        {".log", NULL},        /* flushing a partition's files */
+        {".idx", NULL},        /* the same */
+        {"/checkpoint", NULL}, /* every round of upkeep */
+        {"/topic.conf", NULL}, /* making and configuring a topic */
+        {"/id", NULL},         /* making a store */
+        {NULL, "/journal"},    /* a new file of the journal */
+        {NULL, "/topics"},     /* topics, partitions and segments */
+        {NULL, "/store"},
+},
+  keeping_lies[] = {
+      {".zst", NULL},      /* a sealed file before it gets its name */
+      {NULL, "/topics"},   /* that name, before the raw files go */
+      {"/journal/", NULL}, /* a new start, before the segments below it go */
 };
+
+static void notice(const struct lie *lie, struct unplug_options options, uint64_t first, unsigned seeds)
+{
+    struct unplug_result result;
+    uint64_t seed = first;
+    options.lie_sync = lie->sync;
+    options.lie_sync_dir = lie->sync_dir;
+    while (seed < first + seeds && unplug_run(seed, &options, &result))
+        seed++;
+    if (seed == first + seeds)
+        fail_msg("nothing noticed that syncs of \"%s\" do nothing", lie->sync ? lie->sync : lie->sync_dir);
+    print_message("%s %s is not synced: %s\n", lie->sync ? "file" : "directory", lie->sync ? lie->sync : lie->sync_dir,
+                  result.why);
+}
 
 static void syncs_that_do_nothing_are_noticed(void **state)
 {
-    struct unplug_result result;
+    const struct unplug_options options = {
+        .steps = 150, .cuts = 2, .crash_percent = 5, .more_percent = 10, .topics = true};
     (void)state;
-    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
-        struct unplug_options options = {.steps = 150,
-                                         .cuts = 2,
-                                         .crash_percent = 5,
-                                         .more_percent = 10,
-                                         .topics = true,
-                                         .lie_sync = lies[i].sync,
-                                         .lie_sync_dir = lies[i].sync_dir};
-        uint64_t seed = 601;
-        while (seed < 611 && unplug_run(seed, &options, &result))
-            seed++;
-        if (seed == 611)
-            fail_msg("nothing noticed that syncs of \"%s\" do nothing", lies[i].sync ? lies[i].sync : lies[i].sync_dir);
-        print_message("%s %s is not synced: %s\n", lies[i].sync ? "file" : "directory",
-                      lies[i].sync ? lies[i].sync : lies[i].sync_dir, result.why);
-    }
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++)
+        notice(&lies[i], options, 601, 10);
+}
+
+static void syncs_that_do_nothing_while_sealing_are_noticed(void **state)
+{
+    const struct unplug_options options = {.steps = 150, .cuts = 3, .keeps = true, .lie_keeping = true};
+    (void)state;
+    for (size_t i = 0; i < sizeof keeping_lies / sizeof keeping_lies[0]; i++)
+        notice(&keeping_lies[i], options, 621, 20);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(appends_survive),           cmocka_unit_test(changes_of_topics_survive),
-        cmocka_unit_test(sealing_and_trims_survive), cmocka_unit_test(large_appends_survive),
-        cmocka_unit_test(recoveries_survive),        cmocka_unit_test(many_crashes_in_one_life),
-        cmocka_unit_test(copies_are_stores),         cmocka_unit_test(syncs_that_do_nothing_are_noticed),
+        cmocka_unit_test(appends_survive),
+        cmocka_unit_test(changes_of_topics_survive),
+        cmocka_unit_test(sealing_and_trims_survive),
+        cmocka_unit_test(large_appends_survive),
+        cmocka_unit_test(recoveries_survive),
+        cmocka_unit_test(many_crashes_in_one_life),
+        cmocka_unit_test(copies_are_stores),
+        cmocka_unit_test(syncs_that_do_nothing_are_noticed),
+        cmocka_unit_test(syncs_that_do_nothing_while_sealing_are_noticed),
     };
     return cmocka_run_group_tests_name("crash", tests, NULL, NULL);
 }

@@ -14,12 +14,21 @@ bool step_has_pins(const struct work *work, const struct model_topic *topic)
     return false;
 }
 
+/* The disk begins or ends to lie, where that was asked for. */
+static void lie(struct work *work, bool on)
+{
+    if (work->keeping_lie_sync || work->keeping_lie_sync_dir)
+        simdisk_lie(work->disk, on ? work->keeping_lie_sync : NULL, on ? work->keeping_lie_sync_dir : NULL);
+}
+
 bool step_maintain(struct work *work)
 {
     static const int64_t pauses[] = {1000000, 2000000000, 11000000000, 4000000000000};
     simdisk_advance(work->disk, pauses[sim_random_below(&work->random, 4)]);
     work->flight.maintains = true;
+    lie(work, true);
     (void)tlog_store_maintain(work->store);
+    lie(work, false);
     step_returned(work);
     work->flight = (struct model_flight){0};
     return step_settle(work);
@@ -38,7 +47,9 @@ bool step_trim(struct work *work)
         pos = bounds.end;
     work->flight.trims = partition;
     work->flight.trim_pos = pos;
+    lie(work, true);
     int result = tlog_partition_trim(partition->handle, pos, &start);
+    lie(work, false);
     step_returned(work);
     work->flight = (struct model_flight){0};
     size_t most = model_partition_lines(partition, pos, NULL);

@@ -335,6 +335,8 @@ static bool judge(struct unplug *unplug, const struct point *point, enum model_c
 {
     struct work *work = &unplug->work;
     struct simdisk *disk = simdisk_clone(point->disk);
+    if (unplug->options->lie_keeping)
+        simdisk_lie(disk, NULL, NULL);
     struct points inner = {.source = disk, .random = &unplug->random};
     struct tlog_store *store = NULL;
     struct tlog_error text = {""};
@@ -541,7 +543,12 @@ bool unplug_run(uint64_t seed, const struct unplug_options *options, struct unpl
     unplug->points =
         (struct points){.source = work->disk, .random = &unplug->random, .percent = options->point_percent};
     simdisk_hook(work->disk, hook, unplug);
-    simdisk_lie(work->disk, options->lie_sync, options->lie_sync_dir);
+    if (options->lie_keeping) {
+        work->keeping_lie_sync = options->lie_sync;
+        work->keeping_lie_sync_dir = options->lie_sync_dir;
+    } else {
+        simdisk_lie(work->disk, options->lie_sync, options->lie_sync_dir);
+    }
     bool fine = work_start(work, seed, NULL) && run_steps(unplug);
     if (!fine && !*result->why)
         complain(unplug, "not crashed", 0, unplug->points.operations, SIM_LIST);

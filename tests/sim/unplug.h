@@ -15,6 +15,7 @@ struct unplug_options {
     bool large, topics;
     bool keeps; /* sealing, trimming and pinning are most of it */
     const char *lie_sync, *lie_sync_dir; /* see simdisk_lie */
+    bool lie_keeping;                    /* only while the store seals and trims */
 };
 
 struct unplug_result {

@@ -37,6 +37,7 @@ struct work {
     bool lingers;           /* raw files stay for long */
     bool faulty;            /* the disk fails now and then: errors are answers like others */
     bool struck;            /* an error was answered */
+    const char *keeping_lie_sync, *keeping_lie_sync_dir; /* see simdisk_lie: while it seals and trims */
     bool lies;              /* the disk does not keep what it was told to sync */
     enum model_crash floor; /* the worst that happened before the recovery under way */
     /* Called when a call has returned and the model still is what it was before. */
