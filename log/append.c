@@ -138,7 +138,8 @@ static bool roll_due(struct tlog_partition *p, uint64_t bytes, int64_t now_ns)
 {
     if (active_bytes(p) == 0)
         return false;
-    if (active_bytes(p) + bytes > (uint64_t)tlog_value(p->topic, TLOG_SEGMENT_BYTES))
+    if (active_bytes(p) + bytes > (uint64_t)tlog_value(p->topic, TLOG_SEGMENT_BYTES) ||
+        p->idx_bytes >= TLOG_SEGMENT_INDEX_BYTES)
         return true;
     int64_t age_ms = tlog_value(p->topic, TLOG_SEGMENT_MS);
     return age_ms >= 0 && p->segment_first_ns != 0 && (now_ns - p->segment_first_ns) / 1000000 >= age_ms;

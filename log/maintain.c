@@ -139,11 +139,12 @@ int64_t tlog_store_maintain(struct tlog_store *store)
 
 /* ---- the thread ---- */
 
-/* Whoever else wants the processor or the disk (whose priority follows) has it first. Not SCHED_IDLE: this thread takes
- * locks, for moments, and on a busy machine it would hold them for as long as others have something to do. */
+/* Whoever else wants the processor or the disk (whose priority follows) has ten times as much of it. Not less, and not
+ * SCHED_IDLE: this thread takes locks, for moments, which it would hold for as long as others have something to do; and
+ * a machine that is always busy would never seal, and fill its disk. */
 static void stand_back(void)
 {
-    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19);
+    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 10);
 }
 
 static void *run(void *arg)

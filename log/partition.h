@@ -18,6 +18,7 @@
 
 enum {
     TLOG_ENTRY_CLOSE_BYTES = 4096,
+    TLOG_SEGMENT_INDEX_BYTES = 64 << 20, /* a segment ends there too: what sealing keeps in memory is bounded by it */
     TLOG_ENTRY_CLOSE_NS = 100000000,
     TLOG_JOURNAL_APPEND_MOST = 256 << 10, /* larger durable appends sync the files instead */
 };
