@@ -131,6 +131,7 @@ int64_t tlog_store_maintain(struct tlog_store *store)
         return -1;
     pthread_mutex_lock(&store->maintain_lock);
     tend_all(&round);
+    sooner(&round.next_ns, tlog_store_expire(store));
     for_partitions(store, seal, &round);
     pthread_mutex_unlock(&store->maintain_lock);
     sooner(&round.next_ns, round.next_seal_ns);

@@ -187,8 +187,8 @@ static int read_past(struct tlog_recover *recover, struct tlog_error *error)
 
 /* ---- topics ---- */
 
-static int recover_partition(struct tlog_recover *recover, struct tlog_topic *topic, uint32_t number,
-                             struct tlog_error *error)
+int tlog_recover_add_partition(struct tlog_recover *recover, struct tlog_topic *topic, uint32_t number,
+                               struct tlog_error *error)
 {
     char dir[TLOG_NAME_BYTES];
     struct tlog_partition *p;
@@ -205,6 +205,7 @@ static int recover_partition(struct tlog_recover *recover, struct tlog_topic *to
         r = tlog_topic_place(topic, p);
     if (r == 0 && (p->synced < p->end || p->first_lsn != 0 || p->files_unlisted))
         tlog_partition_dirtied(p);
+    p->deleted = r < 0; /* upkeep may have heard of it */
     pthread_mutex_unlock(&p->lock);
     if (r < 0) {
         tlog_error_prefix(error, "%s/%u", topic->head.name, number);
@@ -306,7 +307,7 @@ static int without_conf(struct tlog_store *store, const char *name, struct tlog_
     return 0;
 }
 
-static int recover_topic(struct tlog_recover *recover, const char *name, struct tlog_error *error)
+int tlog_recover_topic(struct tlog_recover *recover, const char *name, struct tlog_error *error)
 {
     char dir[TLOG_NAME_BYTES];
     struct tlog_topic *topic;
@@ -323,12 +324,14 @@ static int recover_topic(struct tlog_recover *recover, const char *name, struct 
     if (r == 0 && listing.count > 0)
         qsort(listing.numbers, listing.count, sizeof *listing.numbers, by_number);
     for (size_t i = 0; r == 0 && i < listing.count; i++)
-        r = recover_partition(recover, topic, listing.numbers[i], error);
+        r = tlog_recover_add_partition(recover, topic, listing.numbers[i], error);
     free(listing.numbers);
     if (r == 0)
         r = tlog_table_add(store, topic);
-    if (r < 0)
+    if (r < 0) {
+        tlog_topic_forget(topic);
         tlog_topic_unref(topic);
+    }
     return r;
 }
 
@@ -358,7 +361,7 @@ static int recover_topics(struct tlog_recover *recover, struct tlog_error *error
         tlog_error_set(error, "topics: %s", strerror(-r));
     for (size_t i = 0; i < listing.count; i++) {
         if (r == 0)
-            r = recover_topic(recover, listing.names[i], error);
+            r = tlog_recover_topic(recover, listing.names[i], error);
         free(listing.names[i]);
     }
     free(listing.names);

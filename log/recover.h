@@ -41,6 +41,11 @@ struct tlog_recover {
 /* Finds where partition p (in memory, without segments) ends, and makes its files say so. With p->lock. Damage
  * is noted and marks the partition, it is no failure. */
 int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *p, struct tlog_error *error);
+/* Recovers partition `number` of a topic, which its directory has, and places it; with the topic's lock, or before the
+ * store is in service. The same for a whole topic and the store's table. */
+int tlog_recover_add_partition(struct tlog_recover *recover, struct tlog_topic *topic, uint32_t number,
+                               struct tlog_error *error);
+int tlog_recover_topic(struct tlog_recover *recover, const char *name, struct tlog_error *error);
 /* The same without writing anything, for a store opened to be looked at. */
 int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, struct tlog_error *error);
 /* Appends the line that a rest is, unless an entry says that it has ended. 1: appended. With p->lock. */

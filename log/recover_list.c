@@ -17,7 +17,7 @@ struct found {
     size_t count, room;
     char **unfinished; /* names of files that were to be renamed once they were whole */
     size_t unfinished_count;
-    bool failed_marker;
+    bool failed_marker, origin;
 };
 
 static int add_unfinished(struct found *found, const char *name)
@@ -38,6 +38,8 @@ static int add_name(void *arg, const char *name)
     uint64_t pos = strtoull(name, &end, 10);
     if (strcmp(name, "failed") == 0)
         found->failed_marker = true;
+    if (strcmp(name, "origin") == 0)
+        found->origin = true;
     if (length > 4 && strcmp(name + length - 4, ".new") == 0)
         return add_unfinished(found, name);
     unsigned file = strcmp(end, ".log") == 0   ? LOG
@@ -132,6 +134,7 @@ int tlog_recover_list(struct tlog_recovering *s)
     free(found.unfinished);
     free(found.segments);
     s->failed_marker = found.failed_marker;
+    s->restored = found.origin;
     return r;
 }
 

@@ -2,10 +2,13 @@
  *
  * A trim makes the new start durable (in the journal, later in the checkpoint) before it unlinks anything. Whatever
  * was cut short after that is done here, oldest segment first as the trim does, so that at any moment what is there
- * is in one piece. Pins do not outlive the process. */
+ * is in one piece. Pins do not outlive the process. What was moved back from the trash says itself where it starts,
+ * until a checkpoint does. */
 #include "log/recover_state.h"
 
 #include <errno.h>
+
+#include "log/trash.h"
 
 static uint64_t known_start(struct tlog_recover *recover, struct tlog_partition *p,
                             const struct tlog_checkpoint_row *row)
@@ -20,10 +23,20 @@ static uint64_t known_start(struct tlog_recover *recover, struct tlog_partition 
     return start;
 }
 
+static uint64_t restored_start(struct tlog_recovering *s)
+{
+    char dir[TLOG_NAME_BYTES];
+    tlog_topic_dir(s->p->topic, dir);
+    bool restored = s->restored || tlog_topic_of(s->p)->restored;
+    return restored ? tlog_origin_start(s->io, s->restored ? s->dir : dir, s->p->number) : 0;
+}
+
 int tlog_recover_start(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
 {
     struct tlog_partition *p = s->p;
-    uint64_t start = known_start(s->recover, p, row);
+    uint64_t start = known_start(s->recover, p, row), restored = restored_start(s);
+    if (restored > start)
+        start = restored;
     unsigned below = 0;
     while (below < p->segment_count && p->segments[below].pos < start)
         below++;

@@ -42,6 +42,13 @@ int tlog_table_add(struct tlog_store *store, struct tlog_topic *topic);
 void tlog_table_remove(struct tlog_store *store, struct tlog_topic *topic);
 void tlog_table_rename(struct tlog_store *store, struct tlog_topic *topic, const char *name);
 bool tlog_table_has(struct tlog_store *store, const char *name);
+/* A reference to the topic with that id, or NULL. */
+struct tlog_topic *tlog_topic_by_id(struct tlog_store *store, const uint8_t id[16]);
+/* Marks a partition as gone; upkeep lets go of it by itself. Whoever has it open reads on from `dir` in the trash;
+ * without one there is nothing to read. With p->lock. */
+void tlog_partition_gone(struct tlog_partition *p, const char *dir);
+/* trash.c. Removes for good what has been in the trash for long enough. Returns the ns until more is due, -1: nothing. */
+int64_t tlog_store_expire(struct tlog_store *store);
 /* Marks all its partitions as gone: the topic could not be made. */
 void tlog_topic_forget(struct tlog_topic *topic);
 /* store_id.c. Finds the directory or makes it, takes the lock, and knows the id. 1: it is a copy (*copied) or was

@@ -4,11 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "log/store.h"
+#include "log/trash.h"
 
-/* Marks a partition as gone; upkeep lets go of it by itself. Whoever has it open reads on from `dir` in the trash;
- * without one there is nothing to read. With p->lock. */
-static void partition_gone(struct tlog_partition *p, const char *dir)
+void tlog_partition_gone(struct tlog_partition *p, const char *dir)
 {
     p->deleted = true;
     p->trash = dir ? strdup(dir) : NULL;
@@ -21,29 +19,50 @@ void tlog_topic_forget(struct tlog_topic *topic)
     for (unsigned i = 0; i < topic->partition_count; i++)
         if (topic->partitions[i]) {
             pthread_mutex_lock(&topic->partitions[i]->lock);
-            partition_gone(topic->partitions[i], NULL);
+            tlog_partition_gone(topic->partitions[i], NULL);
             pthread_mutex_unlock(&topic->partitions[i]->lock);
         }
 }
 
-/* Moves a directory to the trash under a name that says what it was and when; `to` gets its path there. */
-static int move_to_trash(struct tlog_store *store, const char *dir, const char *what, char to[TLOG_NAME_BYTES])
+/* Moves the directory of partition p, or of the whole topic (`p` NULL), to the trash under a name that says what it was
+ * and when; `to` gets its path there. */
+static int move_to_trash(struct tlog_topic *topic, const struct tlog_partition *p, const char *dir,
+                         char to[TLOG_NAME_BYTES])
 {
-    char trash[TLOG_NAME_BYTES];
-    snprintf(trash, sizeof trash, "%s/trash", store->ground.path);
-    int r = store->ground.io->mkdir(store->ground.io, trash);
+    struct tlog_ground *ground = topic->head.ground;
+    const struct tlog_io *io = ground->io;
+    char trash[TLOG_NAME_BYTES], number[16] = "";
+    int64_t now_ns = tlog_clock_stamp(&ground->clock, io->realtime_ns(io), io->boottime_ns(io));
+    snprintf(trash, sizeof trash, "%s/trash", ground->path);
+    int r = io->mkdir(io, trash);
     if (r == 0)
-        r = store->ground.io->sync_dir(store->ground.io, store->ground.path);
+        r = io->sync_dir(io, ground->path);
     if (r < 0 && r != -EEXIST)
         return r;
-    /* A name that is near the longest is cut, so that the time still fits. */
-    int n = snprintf(to, TLOG_NAME_BYTES, "%s/trash/%.230s.%" PRId64, store->ground.path, what,
-                     store->ground.io->realtime_ns(store->ground.io));
-    if (n >= TLOG_NAME_BYTES)
+    if (p)
+        snprintf(number, sizeof number, ".%u", p->number);
+    /* A name that is near the longest is cut, so that the rest still fits; `origin` has the whole. */
+    if (snprintf(to, TLOG_NAME_BYTES, "%s/%.225s%s.%" PRId64, trash, topic->head.name, number, now_ns) >=
+        TLOG_NAME_BYTES)
         return -ENAMETOOLONG;
-    r = store->ground.io->rename(store->ground.io, dir, to);
+    r = tlog_origin_write(topic, p, dir, now_ns);
+    if (r == -ENOSPC || r == -EDQUOT) /* to remove something is how a full disk is mended */
+        r = 0;
     if (r == 0)
-        r = store->ground.io->sync_dir(store->ground.io, trash);
+        r = io->rename(io, dir, to);
+    if (r == 0)
+        r = io->sync_dir(io, trash);
+    tlog_ground_kick_maintain(ground); /* trash.retention.ms may be 0 */
+    return r;
+}
+
+/* What has ended unfinished lines is in the page cache; the journal forgets those that it had, so it must be synced. */
+static int sync_active(struct tlog_partition *p)
+{
+    struct tlog_handle *handle;
+    int r = tlog_entry_close(p);
+    if (r == 0 && tlog_active_open(p, &handle) == 0 && handle->dirty)
+        r = tlog_handle_sync(handle);
     return r;
 }
 
@@ -68,11 +87,11 @@ static int remove_locked(struct tlog_topic *topic, bool discard)
             tlog_writers_end(topic->partitions[i]);
     for (unsigned i = 0; records && i < topic->partition_count; i++)
         if (topic->partitions[i])
-            (void)tlog_entry_close(topic->partitions[i]);
+            (void)sync_active(topic->partitions[i]);
     snprintf(topics, sizeof topics, "%s/topics", store->ground.path);
     int r;
     if (records) {
-        r = move_to_trash(store, dir, topic->head.name, gone);
+        r = move_to_trash(topic, NULL, dir, gone);
     } else {
         tlog_topic_hex(topic->head.id, id);
         snprintf(gone, sizeof gone, "%s/topics/.gone.%s", store->ground.path, id);
@@ -87,7 +106,7 @@ static int remove_locked(struct tlog_topic *topic, bool discard)
     for (unsigned i = 0; i < topic->partition_count; i++)
         if (topic->partitions[i]) {
             snprintf(own, sizeof own, "%s/%u", gone, i);
-            partition_gone(topic->partitions[i], records ? own : NULL);
+            tlog_partition_gone(topic->partitions[i], records ? own : NULL);
         }
     return 0;
 }
@@ -129,12 +148,12 @@ int tlog_topic_remove(struct tlog_topic *topic, bool discard)
 static int partition_remove(struct tlog_partition *p, bool discard)
 {
     struct tlog_topic *topic = tlog_topic_of(p);
-    char dir[TLOG_NAME_BYTES], topic_dir[TLOG_NAME_BYTES], gone[TLOG_NAME_BYTES], what[512];
+    char dir[TLOG_NAME_BYTES], topic_dir[TLOG_NAME_BYTES], gone[TLOG_NAME_BYTES];
     bool records = holds_records(p);
     if (records && !discard)
         return -EPERM;
     tlog_writers_end(p);
-    int r = tlog_entry_close(p);
+    int r = records ? sync_active(p) : tlog_entry_close(p);
     if (r < 0)
         return r;
     tlog_topic_dir(&topic->head, topic_dir);
@@ -147,8 +166,7 @@ static int partition_remove(struct tlog_partition *p, bool discard)
             return r;
     }
     if (records) {
-        snprintf(what, sizeof what, "%s.%u", topic->head.name, p->number);
-        r = move_to_trash(tlog_store_of(p->ground), dir, what, gone);
+        r = move_to_trash(topic, p, dir, gone);
     } else {
         if (snprintf(gone, sizeof gone, "%s/.gone.%u", topic_dir, p->number) >= (int)sizeof gone)
             return -ENAMETOOLONG;
@@ -159,7 +177,7 @@ static int partition_remove(struct tlog_partition *p, bool discard)
     if (r == 0)
         (void)p->ground->io->sync_dir(p->ground->io, topic_dir);
     if (r == 0)
-        partition_gone(p, records ? gone : NULL);
+        tlog_partition_gone(p, records ? gone : NULL);
     return r;
 }
 

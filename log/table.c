@@ -75,6 +75,19 @@ struct tlog_topic *tlog_topic_get(struct tlog_store *store, const char *name)
     return topic;
 }
 
+struct tlog_topic *tlog_topic_by_id(struct tlog_store *store, const uint8_t id[16])
+{
+    struct tlog_topic *topic = NULL;
+    pthread_mutex_lock(&store->lock);
+    for (size_t i = 0; i < store->topic_count && !topic; i++)
+        if (memcmp(store->topics[i]->head.id, id, 16) == 0)
+            topic = store->topics[i];
+    if (topic)
+        atomic_fetch_add(&topic->head.refs, 1);
+    pthread_mutex_unlock(&store->lock);
+    return topic;
+}
+
 int tlog_store_topics(struct tlog_store *store, struct tlog_topic ***out, size_t *count)
 {
     pthread_mutex_lock(&store->lock);

@@ -174,7 +174,7 @@ void tlog_topic_unref(struct tlog_topic *topic)
 
 int tlog_topic_load(struct tlog_ground *ground, const char *name, struct tlog_topic **out, struct tlog_error *error)
 {
-    char dir[TLOG_NAME_BYTES];
+    char dir[TLOG_NAME_BYTES], origin[TLOG_NAME_BYTES + 8];
     struct tlog_io_stat st;
     struct tlog_topic *topic = tlog_topic_new(ground, name);
     if (!topic)
@@ -191,6 +191,8 @@ int tlog_topic_load(struct tlog_ground *ground, const char *name, struct tlog_to
         return r;
     }
     topic->mtime_ns = st.mtime_ns;
+    snprintf(origin, sizeof origin, "%s/origin", dir);
+    topic->restored = ground->io->stat_path(ground->io, origin, &st) == 0;
     if (tlog_attr_read(ground->io, dir, &topic->head.attr, NULL, NULL) < 0)
         topic->head.attr = ground->attr;
     tlog_topic_settle(topic);

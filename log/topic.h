@@ -16,6 +16,7 @@ struct tlog_topic {
     struct tlog_config config;
     int64_t mtime_ns;
     bool deleted;
+    bool restored; /* its directory has an `origin`: it was moved back from the trash, or was to be moved there */
 };
 
 /* The topic of a partition. */
