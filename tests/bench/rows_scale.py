@@ -152,6 +152,15 @@ def measure_history(bench, side, name):
                            check=lambda got: got.startswith(b"%012d " % (foff // 100)) and got.endswith(b"\n"))
         return measure
 
+    def each_segment():
+        began = time.perf_counter_ns()
+        with open(side.partition, "rb", buffering=0) as log:
+            for path in side.files():
+                pos = int(path.stem)
+                if not os.pread(log.fileno(), 4096, pos).startswith(b"%012d " % (pos // 100)):
+                    raise Wrong(f"{side.partition}: not the bytes of {pos}")
+        return (time.perf_counter_ns() - began) / 1e6
+
     def verify():
         ms = took_ms(BUILD / "tools/topicctl", "verify", side.place)
         return side.total / MIB / (ms / 1000)
@@ -160,7 +169,6 @@ def measure_history(bench, side, name):
     alone("start after a clean end", "ms", started(side.stop), 50)
     alone("start after SIGKILL", "ms", started(side.kill), 50)
     alone("memory (RssAnon) after the start", "KiB", side.rss_anon_kib, 10240)
-    alone("files that the daemon has open", "files", side.open_files, repeat=1)
     alone("ls -l", "ms", lambda: took_ms("ls", "-l", side.mountpoint / "history"))
     alone("stat", "ms", lambda: took_ms("stat", side.partition))
     alone("du", "ms", lambda: took_ms("du", "-s", side.mountpoint))
@@ -168,7 +176,9 @@ def measure_history(bench, side, name):
     for what, foff in (("oldest line (tail -c +1 | head -n 1)", 0), ("a line in the middle", middle)):
         alone(f"{what}, from memory", "ms", line(foff, False))
         alone(f"{what}, from disk", "ms", line(foff, True))
-    alone("memory (RssAnon) after those", "KiB", side.rss_anon_kib)
+    alone("a look into each of its segments", "ms", each_segment)
+    alone("memory (RssAnon) after that", "KiB", side.rss_anon_kib)
+    alone("files that the daemon has open after that", "files", side.open_files, repeat=1)
     alone("disk, of the log's bytes", "%", lambda: 100 * side.made["file_bytes"] / side.total, repeat=1)
     alone("making it", "MiB/s", lambda: side.total / MIB / (side.made["ns"] / 1e9), repeat=1, lower=False)
     if bench.wants(f"{name}, topicctl verify"):

@@ -1,4 +1,5 @@
 """Rows about sealed segments: reading them, their bytes on disk, and what sealing costs a producer meanwhile."""
+import datetime
 import json
 import os
 import subprocess
@@ -76,7 +77,8 @@ def speed(path_or_paths, total, *words):
 
 
 def read_rows(bench):
-    names = [f"read, sealed, {what}" for what in ("first time", "from disk", "4 KiB reads", ".segments/ a second time")]
+    names = [f"read, sealed, {what}" for what in ("first time", "from disk", "4 KiB reads", ".at/ a second time",
+                                                  ".segments/ a second time")]
     if not bench.wants(*names):
         return
     made = Sealed(bench, (8 if bench.quick else 1024) * MIB, (2 if bench.quick else 64) * MIB).seal()
@@ -119,9 +121,16 @@ def read_rows(bench):
     bench.turns(names[0], "MiB/s", {"zstdcat": zstdcat(), "topicfs": first()}, target=near)
     bench.turns(names[1], "MiB/s", {"zstdcat": zstdcat(True), "topicfs": first(True)})
     bench.turns(names[2], "MiB/s", {"zstdcat": zstdcat(), "topicfs": first(read=small)})
+    # An instant of its own name: .at/now is another one for each process.
+    instant = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    past = side.mountpoint / ".at" / instant / made.name / "0"
+    if past.stat().st_size != made.total:
+        raise Wrong(f"{past}: {past.stat().st_size} bytes of {made.total}")
     cached = [("ext4", 0.95)]
+    bench.turns(names[3], "MiB/s", {"ext4": again(made.text, made.total), "topicfs": again(past, made.total)},
+                target=cached)
     inside = [made.topic / ".segments/0" / path.name for path in files]
-    bench.turns(names[3], "MiB/s", {"ext4": again(files, stored), "topicfs": again(inside, stored)}, target=cached)
+    bench.turns(names[4], "MiB/s", {"ext4": again(files, stored), "topicfs": again(inside, stored)}, target=cached)
     made.remove()
 
 
