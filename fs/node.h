@@ -43,6 +43,7 @@ struct tfs_part {
     struct tfs_poller *pollers;
     bool grown, trimmed;
     struct tfs_part *grown_next, *trimmed_next;
+    uint64_t trims, trims_told;
 };
 
 /* The sizes that stat gave lately, a repeated one once. */

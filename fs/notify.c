@@ -63,6 +63,7 @@ static void tell_trim(struct tfs_notify *notify)
     struct tfs_part *part = notify->trimmed;
     struct tlog_partition *partition = tlog_partition_ref(part->partition);
     struct tfs *fs = notify->fs;
+    uint64_t trims = part->trims;
     char name[16];
 
     notify->trimmed = part->trimmed_next;
@@ -75,18 +76,31 @@ static void tell_trim(struct tfs_notify *notify)
         tfs_node_unref(fs, directory, 1);
     }
     tfs_node_unname(fs, partition);
+    pthread_mutex_lock(&notify->lock);
+    part = tlog_partition_user(partition); /* nobody may know it any more */
+    if (part != NULL && part->trims_told < trims)
+        part->trims_told = trims;
+    pthread_cond_broadcast(&notify->told);
+    pthread_mutex_unlock(&notify->lock);
     tlog_partition_unref(partition);
     pthread_mutex_lock(&notify->lock);
+}
+
+static struct timespec seconds_from_now(int seconds)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    time.tv_sec += seconds;
+    return time;
 }
 
 /* The same: nothing to tell, unless somebody has stopped using an instant. */
 static void rest(struct tfs_notify *notify)
 {
     enum { SECONDS = 60 };
-    struct timespec until;
+    const struct timespec until = seconds_from_now(SECONDS);
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += SECONDS;
     if (pthread_cond_timedwait(&notify->wake, &notify->lock, &until) != ETIMEDOUT)
         return;
     pthread_mutex_unlock(&notify->lock);
@@ -121,6 +135,7 @@ void tfs_notify_init(struct tfs_notify *notify, struct tfs *fs)
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&notify->wake, &monotonic);
+    pthread_cond_init(&notify->told, &monotonic);
     pthread_condattr_destroy(&monotonic);
 }
 
@@ -200,12 +215,28 @@ void tfs_notify_trimmed(struct tfs_notify *notify, struct tlog_partition *partit
 {
     pthread_mutex_lock(&notify->lock);
     struct tfs_part *part = tlog_partition_user(partition);
+    if (part != NULL)
+        part->trims++;
     if (part != NULL && !part->trimmed) {
         part->trimmed = true;
         part->trimmed_next = notify->trimmed;
         notify->trimmed = part;
         pthread_cond_signal(&notify->wake);
     }
+    pthread_mutex_unlock(&notify->lock);
+}
+
+void tfs_notify_await_trims(struct tfs_notify *notify, struct tlog_partition *partition)
+{
+    const struct timespec until = seconds_from_now(1);
+    const struct tfs_part *part;
+
+    pthread_mutex_lock(&notify->lock);
+    part = tlog_partition_user(partition);
+    uint64_t trims = part != NULL ? part->trims : 0;
+    while (part != NULL && part->trims_told < trims && !notify->stop &&
+           pthread_cond_timedwait(&notify->told, &notify->lock, &until) == 0)
+        part = tlog_partition_user(partition);
     pthread_mutex_unlock(&notify->lock);
 }
 

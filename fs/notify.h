@@ -38,7 +38,7 @@ struct tfs_gone_name {
 struct tfs_notify {
     struct fuse_session *session;
     pthread_mutex_t lock;
-    pthread_cond_t wake;
+    pthread_cond_t wake, told;
     pthread_t thread;
     struct tfs *fs;
     struct tfs_part *grown;
@@ -59,6 +59,9 @@ void tfs_notify_detach(struct tfs_notify *notify, struct tfs_part *part);
 void tfs_notify_grown(void *arg, struct tlog_partition *partition);
 /* The start of a partition has risen. */
 void tfs_notify_trimmed(struct tfs_notify *notify, struct tlog_partition *partition);
+/* Waits until the kernel has been told of the trims so far, so that who asked for one sees it by the name at once. Not
+ * for ever: the kernel may have to wait for a request in the partition's directory first. */
+void tfs_notify_await_trims(struct tfs_notify *notify, struct tlog_partition *partition);
 
 /* Waits with `handle` (takes it) from now on for growth; NULL: no longer. */
 void tfs_poller_set(struct tfs_notify *notify, struct tfs_part *part, struct tfs_poller *poller,

@@ -137,6 +137,8 @@ static void trim_asked(fuse_req_t req, struct tfs_node *node, const void *in, si
     }
     tfs_worker_may_block();
     int result = tlog_partition_trim(partition, asked.pos, &asked.start);
+    if (result == 0)
+        tfs_notify_await_trims(&tfs_of(req)->notify, partition);
     tlog_partition_unref(partition);
     if (result != 0)
         fuse_reply_err(req, -result);

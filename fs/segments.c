@@ -162,6 +162,8 @@ static int trim_file(struct tfs *fs, struct tfs_node *node, const char *name)
         result = -EROFS;
     else
         result = segment == all ? tlog_partition_trim(node->item, segment->end, NULL) : -EBUSY;
+    if (result == 0)
+        tfs_notify_await_trims(&fs->notify, node->item);
     free(all);
     return result;
 }
