@@ -9,6 +9,7 @@
 enum {
     MAP_SLACK_BYTES = 4 << 20, /* a segment outgrows segment.bytes by its last append */
     READ_AHEAD_BYTES = 8 << 20,
+    READ_AHEAD_SEALED_BYTES = 4 << 20, /* of a .zst */
 };
 
 /* The handle's mapping, made when first wanted, wide enough for the segment to grow. Without the lock. */
@@ -49,6 +50,16 @@ static int get_frame(struct tlog_partition *p, const struct tlog_held *held, uin
     return r;
 }
 
+/* The file of a reader who goes on, past the frames up to `end`. */
+static void read_ahead_file(const struct tlog_sealed *sealed, uint32_t first, uint32_t end)
+{
+    enum { STEP_BYTES = READ_AHEAD_SEALED_BYTES / 4 };
+    uint64_t from = sealed->frame_foffs[first < sealed->frames ? first : sealed->frames];
+    uint64_t to = sealed->frame_foffs[end < sealed->frames ? end : sealed->frames];
+    if (first == 0 || from / STEP_BYTES != to / STEP_BYTES)
+        sealed->io->readahead(sealed->io, sealed->fd, to, READ_AHEAD_SEALED_BYTES);
+}
+
 /* Reads ahead after [foff, foff + length): the rest of a request that begins there, and more for a reader who goes on. */
 static void order_frames(struct tlog_partition *p, const struct tlog_held *held, uint64_t foff, size_t length,
                          bool sequential)
@@ -56,6 +67,8 @@ static void order_frames(struct tlog_partition *p, const struct tlog_held *held,
     uint32_t first = (uint32_t)(foff / TLOG_FRAME_BYTES), last = (uint32_t)((foff + length - 1) / TLOG_FRAME_BYTES);
     struct tlog_frame_key next = {p->log, held->pos, first + 1};
     uint32_t end = last + 1 + (sequential ? TLOG_FRAMES_AHEAD : 0);
+    if (sequential)
+        read_ahead_file(held->handle->sealed, first, end);
     if (end > next.number)
         tlog_frames_ahead(&p->ground->frames, held->handle, &next, end);
 }

@@ -674,6 +674,111 @@ static void test_a_frame_is_decompressed_once(void **state)
     forget(h);
 }
 
+/* ---- everything at once ---- */
+
+enum { LINE_BYTES = 20, APPEND_LINES = 200 };
+
+struct life {
+    struct tlog_partition *p;
+    atomic_bool stop;
+    atomic_uint failures;
+};
+
+static void *append_on(void *arg)
+{
+    struct life *life = arg;
+    char text[APPEND_LINES * LINE_BYTES + 1];
+    for (uint64_t number = 0; !atomic_load(&life->stop);) {
+        for (unsigned i = 0; i < APPEND_LINES; i++, number++)
+            snprintf(text + i * LINE_BYTES, LINE_BYTES + 1, "%019" PRIu64 "\n", number);
+        if (tlog_partition_append(life->p, text, APPEND_LINES * LINE_BYTES, APPEND_LINES) != 0)
+            atomic_fetch_add(&life->failures, 1);
+        if (number % (APPEND_LINES * 64) == 0)
+            (void)tlog_partition_sync_wait(life->p);
+    }
+    return NULL;
+}
+
+/* Each byte of the log follows from its position. */
+static bool is_right(uint64_t pos, const char *text, size_t length)
+{
+    char line[LINE_BYTES + 1];
+    for (size_t i = 0; i < length; i++) {
+        if (i == 0 || (pos + i) % LINE_BYTES == 0)
+            snprintf(line, sizeof line, "%019" PRIu64 "\n", (pos + i) / LINE_BYTES);
+        if (text[i] != line[(pos + i) % LINE_BYTES])
+            return false;
+    }
+    return true;
+}
+
+static void look_at(struct life *life, uint64_t pos, uint64_t seq, bool sequential)
+{
+    struct tlog_view view;
+    uint64_t found_pos, found_seq;
+    int r = tlog_partition_view(life->p, pos, 100000, sequential, &view);
+    bool good = r == 0 && view.length > 0 && is_right(pos, view.data, view.length);
+    tlog_view_release(&view);
+    if (!good && !(r == -ESTALE && pos < unit_bounds(life->p).start))
+        atomic_fetch_add(&life->failures, 1);
+    r = tlog_partition_find_seq(life->p, seq, &found_pos, &found_seq);
+    bool found = r == 0 && found_pos == found_seq * LINE_BYTES && found_seq >= seq;
+    if (!found || (found_seq > seq && unit_bounds(life->p).start_seq < found_seq))
+        atomic_fetch_add(&life->failures, 1);
+}
+
+static void *look_on(void *arg)
+{
+    struct life *life = arg;
+    uint64_t random = (uint64_t)(uintptr_t)&random | 1, pos = 0;
+    while (!atomic_load(&life->stop)) {
+        struct tlog_bounds bounds = unit_bounds(life->p);
+        if (bounds.end == bounds.start)
+            continue;
+        bool sequential = next_random(&random) % 4 != 0 && pos >= bounds.start && pos < bounds.end;
+        if (!sequential)
+            pos = bounds.start + next_random(&random) % (bounds.end - bounds.start);
+        look_at(life, pos, bounds.start_seq + next_random(&random) % (bounds.end_seq - bounds.start_seq), sequential);
+        pos += 100000;
+    }
+    return NULL;
+}
+
+static bool has_lived(void *arg)
+{
+    struct life *life = arg;
+    struct tlog_bounds bounds = unit_bounds(life->p);
+    if (bounds.end > bounds.start + (600 << 10)) /* the head goes */
+        assert_int_equal(tlog_partition_trim(life->p, bounds.end - (300 << 10), NULL), 0);
+    return bounds.start > (4 << 20) && bounds.sealed_bytes > 0;
+}
+
+/* A producer, segments that are sealed and lose their raw files by themselves, a head that is trimmed, few open files,
+ * and readers in all of it. */
+static void test_readers_while_all_goes_on(void **state)
+{
+    struct unit *u = *state;
+    enum { READERS = 4 };
+    struct life life = {0};
+    pthread_t writer, readers[READERS];
+    u->options.no_upkeep = false;
+    u->options.max_files = 16;
+    unit_open(u);
+    life.p = unit_partition(u, "t", 0);
+    unit_config(u, "t", "segment.bytes=64K\nseal.linger.ms=0\nflush.ms=100\npin.bytes=0\n");
+    assert_int_equal(pthread_create(&writer, NULL, append_on, &life), 0);
+    for (unsigned i = 0; i < READERS; i++)
+        assert_int_equal(pthread_create(&readers[i], NULL, look_on, &life), 0);
+    unit_wait(has_lived, &life);
+    atomic_store(&life.stop, true);
+    pthread_join(writer, NULL);
+    for (unsigned i = 0; i < READERS; i++)
+        pthread_join(readers[i], NULL);
+    assert_int_equal(atomic_load(&life.failures), 0);
+    assert_int_equal(damages(u), 0);
+    assert_true(u->store->ground.frames.decompressed > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -692,6 +797,7 @@ int main(void)
         UNIT_REAL(test_disk_bytes_are_true),
         UNIT_REAL(test_readers_of_segments_that_change),
         UNIT_REAL(test_a_frame_is_decompressed_once),
+        UNIT_REAL(test_readers_while_all_goes_on),
     };
 
     return cmocka_run_group_tests_name("read_sealed", tests, NULL, NULL);
