@@ -120,6 +120,18 @@ static int add_segment(struct tlog_recovering *s, const struct found_segment *fo
     return r < 0 ? r : tlog_segment_add(s->p, found->pos, 0, forms);
 }
 
+/* In a copy, an index alone before all others is what a trim under way left; elsewhere the start is known. */
+static int pass_trimmed(struct tlog_recovering *s, struct found *found)
+{
+    int r = 0;
+    while (r == 0 && s->copied && found->count > 1 && found->segments[0].files == IDX) {
+        if (s->recover)
+            r = tlog_recover_remove_raw(s, found->segments[0].pos);
+        memmove(found->segments, found->segments + 1, --found->count * sizeof *found->segments);
+    }
+    return r;
+}
+
 int tlog_recover_list(struct tlog_recovering *s)
 {
     struct found found = {0};
@@ -127,6 +139,8 @@ int tlog_recover_list(struct tlog_recovering *s)
     merge(&found);
     if (r == 0 && s->recover)
         r = remove_unfinished(s, &found);
+    if (r == 0)
+        r = pass_trimmed(s, &found);
     for (size_t i = 0; r == 0 && i < found.count; i++)
         r = add_segment(s, &found.segments[i]);
     for (size_t i = 0; i < found.unfinished_count; i++)

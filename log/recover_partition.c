@@ -232,7 +232,7 @@ static int learn_first(struct tlog_recovering *s)
 
 int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *p, struct tlog_error *error)
 {
-    struct tlog_recovering s = {.recover = recover, .p = p, .io = p->ground->io};
+    struct tlog_recovering s = {.recover = recover, .p = p, .io = p->ground->io, .copied = recover->copied};
     s.raw = tlog_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
     tlog_partition_dir(p, s.dir);
     const struct tlog_checkpoint_row *row = tlog_checkpoint_find(&recover->checkpoint, p->topic->id, p->number);
@@ -261,7 +261,7 @@ int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *
 
 int tlog_partition_look(struct tlog_recover *recover, struct tlog_partition *p, struct tlog_error *error)
 {
-    struct tlog_recovering s = {.p = p, .io = p->ground->io};
+    struct tlog_recovering s = {.p = p, .io = p->ground->io, .copied = recover->copied};
     s.raw = tlog_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
     tlog_partition_dir(p, s.dir);
     const struct tlog_checkpoint_row *row = tlog_checkpoint_find(&recover->checkpoint, p->topic->id, p->number);

@@ -325,6 +325,24 @@ static void test_a_trim_and_a_clean_start(void **state)
     assert_verifies(u);
 }
 
+/* A copy that was made while the head was trimmed: an index is left of what went. */
+static void test_a_lone_index_before_the_rest(void **state)
+{
+    struct unit *u = *state;
+    make(u, true);
+    unit_unlink(u, FIRST ".zst");
+    unit_unlink(u, FIRST ".log");
+    unit_copy_store(u);
+    assert_string_equal(unit_verify(u), "");
+    unit_open(u);
+    assert_false(unit_exists(u, FIRST ".idx"));
+    struct tlog_bounds bounds = unit_bounds(unit_get(u, "t", 0));
+    assert_false(bounds.damaged);
+    assert_int_equal(bounds.start, SEGMENT);
+    assert_int_equal(bounds.start_seq, 40);
+    assert_verifies(u);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,6 +361,7 @@ int main(void)
         UNIT_SIM(test_holes),
         UNIT_SIM(test_a_rest_that_ended_in_a_sealed_segment),
         UNIT_SIM(test_a_trim_and_a_clean_start),
+        UNIT_SIM(test_a_lone_index_before_the_rest),
         UNIT_REAL(test_a_torn_one_beside_raw_files),
         UNIT_REAL(test_a_copy_looked_at_whose_last_one_is_sealed),
     };
