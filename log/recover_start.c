@@ -31,18 +31,34 @@ static uint64_t restored_start(struct tlog_recovering *s)
     return restored ? tlog_origin_start(s->io, s->restored ? s->dir : dir, s->p->number) : 0;
 }
 
+/* Whether a segment begins at `start`; *below: how many lie before. */
+static bool begins(const struct tlog_partition *p, uint64_t start, unsigned *below)
+{
+    *below = 0;
+    while (*below < p->segment_count && p->segments[*below].pos < start)
+        ++*below;
+    return *below < p->segment_count && p->segments[*below].pos == start;
+}
+
+/* Whether that start is of another partition of this number, which was removed: this one began past it. */
+static bool is_of_removed(const struct tlog_partition *p, uint64_t start)
+{
+    const struct tlog_topic *topic = tlog_topic_of(p);
+    uint64_t end = p->number < topic->ends_count ? topic->ends[p->number].pos : 0;
+    return start < end && p->segments[0].pos >= end;
+}
+
 int tlog_recover_start(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
 {
     struct tlog_partition *p = s->p;
     uint64_t start = known_start(s->recover, p, row), restored = restored_start(s);
-    if (restored > start)
+    unsigned below;
+    /* Between a removal and its restore there may have been another of its number, of which the checkpoint speaks. */
+    if (restored > start || (restored > 0 && !begins(p, start, &below)))
         start = restored;
-    unsigned below = 0;
-    while (below < p->segment_count && p->segments[below].pos < start)
-        below++;
-    if (p->segment_count == 0 || start == 0)
+    if (p->segment_count == 0 || start == 0 || is_of_removed(p, start))
         return 0;
-    if (below == p->segment_count || p->segments[below].pos != start) {
+    if (!begins(p, start, &below)) {
         tlog_recover_note(s, "the log was trimmed to", start, ", and no segment begins there: bytes are missing");
         p->damaged = true; /* nothing is removed on account of what is lost */
         return 0;
@@ -61,10 +77,7 @@ int tlog_recover_start(struct tlog_recovering *s, const struct tlog_checkpoint_r
 void tlog_recover_look_start(struct tlog_recover *recover, struct tlog_partition *p,
                              const struct tlog_checkpoint_row *row)
 {
-    uint64_t start = known_start(recover, p, row);
-    unsigned below = 0;
-    while (below < p->segment_count && p->segments[below].pos < start)
-        below++;
-    if (below < p->segment_count && p->segments[below].pos == start)
+    unsigned below;
+    if (begins(p, known_start(recover, p, row), &below))
         tlog_segments_forget(p, below);
 }

@@ -1,5 +1,6 @@
-/* A partition and a topic are deleted with their records, and the disk is killed or unplugged at every operation of
- * it: they are there in whole or gone in whole, and no position of the partition is ever used twice. */
+/* A partition and a topic are deleted with their records and restored from the trash, and the disk is killed or
+ * unplugged at every operation of it: they are there in whole or in the trash in whole, and no position of the partition
+ * is ever used twice. Their segments are sealed but for the last, and the first was trimmed. */
 #include "workload.h"
 
 #include <inttypes.h>
@@ -11,14 +12,15 @@
 
 #include <cmocka.h>
 
-enum { LINES = 40, POINTS = 400 };
+enum { LINES = 120, POINTS = 400 };
 
 struct fixture {
     struct simdisk *disk;
     struct tlog_store *store;
     struct tlog_topic *topic;
     char text[LINES * 32];
-    uint64_t end;
+    uint64_t start, end;
+    unsigned start_line;
     struct simdisk *points[POINTS];
     unsigned count;
 };
@@ -41,7 +43,8 @@ static int setup(void **state)
     struct tlog_error error = {""};
     fixture->disk = simdisk_new(&(struct simdisk_options){.seed = 1});
     assert_int_equal(work_open(fixture->disk, &settings, &fixture->store, &error), 0);
-    assert_int_equal(tlog_store_config_set(fixture->store, "segment.bytes=1KiB\n", true, NULL), 0);
+    const char *config = "segment.bytes=1KiB\nseal.linger.ms=0\n";
+    assert_int_equal(tlog_store_config_set(fixture->store, config, true, NULL), 0);
     assert_int_equal(tlog_topic_create(fixture->store, "t", 1, &attr, &fixture->topic, &error), 0);
     struct tlog_partition *partition = tlog_partition_get(fixture->topic, 0);
     for (unsigned i = 0; i < LINES; i++) {
@@ -50,6 +53,17 @@ static int setup(void **state)
         assert_int_equal(tlog_partition_append(partition, at, (size_t)length, 1), 0);
         fixture->end += (uint64_t)length;
     }
+    assert_int_equal(tlog_store_sync(fixture->store), 0);
+    (void)tlog_store_maintain(fixture->store);
+    (void)tlog_store_maintain(fixture->store);
+    struct tlog_bounds bounds;
+    assert_int_equal(tlog_partition_trim(partition, 1100, &fixture->start), 0);
+    tlog_partition_bounds(partition, &bounds);
+    assert_true(bounds.start > 0 && bounds.sealed_bytes > 1024);
+    fixture->start_line = (unsigned)bounds.start_seq;
+    assert_int_equal(tlog_partition_append(partition, "tail\n", 5, 1), 0);
+    memcpy(fixture->text + fixture->end, "tail\n", 5);
+    fixture->end += 5;
     assert_int_equal(tlog_partition_sync_wait(partition), 0);
     tlog_partition_unref(partition);
     simdisk_hook(fixture->disk, point_hook, fixture);
@@ -77,12 +91,15 @@ static bool partition_is_whole(const struct fixture *fixture, struct tlog_partit
     char text[sizeof fixture->text + 64];
     tlog_partition_bounds(partition, &bounds);
     assert_false(bounds.damaged);
-    if (bounds.start == fixture->end && bounds.start_seq == LINES)
+    if (bounds.start == fixture->end && bounds.start_seq == LINES + 1)
         return false;
-    assert_int_equal(bounds.start, 0);
+    uint64_t bytes = fixture->end - fixture->start;
+    assert_int_equal(bounds.start, fixture->start);
+    assert_int_equal(bounds.start_seq, fixture->start_line);
     assert_int_equal(bounds.end, fixture->end);
-    assert_int_equal(tlog_partition_read(partition, 0, text, sizeof text), fixture->end);
-    assert_memory_equal(text, fixture->text, fixture->end);
+    assert_int_equal(bounds.end_seq, LINES + 1);
+    assert_int_equal(tlog_partition_read(partition, fixture->start, text, sizeof text), bytes);
+    assert_memory_equal(text, fixture->text + fixture->start, bytes);
     return true;
 }
 
@@ -124,7 +141,7 @@ static bool judge_partition(const struct fixture *fixture, struct tlog_store *st
         struct tlog_bounds bounds;
         tlog_partition_bounds(partition, &bounds);
         assert_int_equal(bounds.start, fixture->end);
-        assert_int_equal(bounds.start_seq, LINES);
+        assert_int_equal(bounds.start_seq, LINES + 1);
     }
     bool whole = partition_is_whole(fixture, partition);
     assert_int_equal(tlog_partition_append(partition, "later\n", 6, 1), 0);
@@ -146,6 +163,67 @@ static void a_partition_goes_in_whole(void **state)
     assert_int_equal(tlog_partition_sync_wait(partition), 0);
     tlog_partition_unref(partition);
     each_crash(fixture, judge_partition);
+}
+
+/* Restores the only item of the trash, if there is one. */
+static bool restore_it(struct tlog_store *store)
+{
+    struct tlog_trash_item *items;
+    struct tlog_error error;
+    size_t count;
+    assert_int_equal(tlog_store_trash(store, &items, &count), 0);
+    assert_true(count <= 1);
+    if (count == 1) {
+        int result = tlog_store_restore(store, items[0].name, &error);
+        if (result)
+            fail_msg("restoring gave %d %s", result, error.text);
+    }
+    free(items);
+    return count == 1;
+}
+
+/* It is in its place in whole, or it is in the trash, and is so once it was restored. */
+static bool judge_restored(const struct fixture *fixture, struct tlog_store *store)
+{
+    struct tlog_topic *topic = tlog_topic_get(store, "t");
+    struct tlog_partition *partition = topic ? tlog_partition_get(topic, 0) : NULL;
+    bool there = partition;
+    if (!there) {
+        tlog_topic_unref(topic);
+        assert_true(restore_it(store));
+        topic = tlog_topic_get(store, "t");
+        assert_non_null(topic);
+        partition = tlog_partition_get(topic, 0);
+        assert_non_null(partition);
+    }
+    assert_true(partition_is_whole(fixture, partition));
+    assert_int_equal(tlog_partition_append(partition, "later\n", 6, 1), 0);
+    assert_int_equal(tlog_partition_sync_wait(partition), 0);
+    tlog_partition_unref(partition);
+    tlog_topic_unref(topic);
+    return there;
+}
+
+static void a_partition_comes_back_in_whole(void **state)
+{
+    struct fixture *fixture = *state;
+    struct tlog_partition *partition = tlog_partition_get(fixture->topic, 0);
+    assert_int_equal(tlog_partition_remove(partition, true), 0);
+    tlog_partition_unref(partition);
+    assert_true(restore_it(fixture->store));
+    partition = tlog_partition_get(fixture->topic, 0);
+    assert_non_null(partition);
+    assert_true(partition_is_whole(fixture, partition));
+    tlog_partition_unref(partition);
+    each_crash(fixture, judge_restored);
+}
+
+static void a_topic_comes_back_in_whole(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(tlog_topic_remove(fixture->topic, true), 0);
+    assert_true(restore_it(fixture->store));
+    each_crash(fixture, judge_restored);
 }
 
 static bool judge_topic(const struct fixture *fixture, struct tlog_store *store)
@@ -175,6 +253,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_partition_goes_in_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(a_topic_goes_in_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_partition_comes_back_in_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_topic_comes_back_in_whole, setup, teardown),
     };
     return cmocka_run_group_tests_name("discard", tests, NULL, NULL);
 }
