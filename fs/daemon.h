@@ -16,6 +16,7 @@
 #include "notify.h"
 #include "recovery.h"
 #include "throttle.h"
+#include "trash.h"
 #include "log/topiclog.h"
 
 struct tfs {
@@ -29,6 +30,7 @@ struct tfs {
     struct tfs_notify notify;
     struct tfs_throttle throttle;
     struct tfs_instants instants;
+    struct tfs_trash trash;
     pthread_mutex_t handles_lock; /* before a handle's */
     struct tfs_handle *handles;
     atomic_uint syncing; /* requests that wait for the disk */

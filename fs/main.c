@@ -131,6 +131,7 @@ static int close_store(struct tfs *fs)
         nanosleep(&moment, NULL);
     tfs_handles_close(fs);
     tfs_nodes_release(fs);
+    tfs_trash_release(&fs->trash);
     int result = tlog_store_close(fs->store, &error);
     if (result != 0)
         tfs_say(LOG_ERR, "%s", error.text);
@@ -170,6 +171,7 @@ static int run(struct tfs_options *options, int parent)
     pthread_mutex_init(&fs->handles_lock, NULL);
     tfs_nodes_init(fs);
     tfs_instants_init(&fs->instants);
+    tfs_trash_init(&fs->trash);
     tfs_throttle_init(&fs->throttle, tfs_write);
     tfs_notify_init(&fs->notify, fs);
 

@@ -146,6 +146,29 @@ static void trim_asked(fuse_req_t req, struct tfs_node *node, const void *in, si
         fuse_reply_ioctl(req, 0, &asked, sizeof asked);
 }
 
+static void trash_asked(fuse_req_t req, struct tfs_node *node, unsigned command, const void *in, size_t in_bytes)
+{
+    struct tfs *fs = tfs_of(req);
+    struct tfs_ioctl_trash asked;
+
+    if (!may_change(req, node, TFS_ROOT, in_bytes, sizeof asked))
+        return;
+    memcpy(&asked, in, sizeof asked);
+    if (memchr(asked.item, '\0', sizeof asked.item) == NULL || asked.item[0] == '\0') {
+        fuse_reply_err(req, EINVAL);
+        return;
+    }
+    tfs_worker_may_block();
+    int result = command == TFS_IOC_RESTORE ? tlog_store_restore(fs->store, asked.item, NULL)
+                                            : tlog_store_discard(fs->store, asked.item, NULL);
+    if (result != 0) {
+        fuse_reply_err(req, -result);
+        return;
+    }
+    tfs_trash_left(&fs->trash, asked.item);
+    fuse_reply_ioctl(req, 0, NULL, 0);
+}
+
 static int find(struct tlog_partition *partition, struct tfs_ioctl_find *asked)
 {
     if (asked->zero != 0 || (asked->kind != TFS_FIND_TIME && asked->value < 0))
@@ -198,6 +221,8 @@ void tfs_op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg, s
         delete_asked(req, node, in, in_bytes);
     else if (command == TFS_IOC_TRIM)
         trim_asked(req, node, in, in_bytes, out_bytes);
+    else if (command == TFS_IOC_RESTORE || command == TFS_IOC_DISCARD)
+        trash_asked(req, node, command, in, in_bytes);
     else if (command == TFS_IOC_FIND)
         find_asked(req, node, tfs_handle_of(fi->fh), in, in_bytes, out_bytes);
     else

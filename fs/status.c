@@ -1,6 +1,7 @@
 #include "status.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "daemon.h"
@@ -118,6 +119,20 @@ static void print_sealing(FILE *to, const struct tlog_store_status *status, cons
                 "clock");
 }
 
+static void print_trash(FILE *to, struct tfs *fs)
+{
+    struct tlog_trash_item *items;
+    size_t count;
+    uint64_t bytes = 0;
+
+    if (tlog_store_trash(fs->store, &items, &count) != 0)
+        return;
+    for (size_t i = 0; i < count; i++)
+        bytes += items[i].disk_bytes;
+    free(items);
+    fprintf(to, "%-12s %zu deleted, %" PRIu64 " bytes\n", "trash", count, bytes);
+}
+
 static void add_up(void *arg, struct tlog_partition *partition)
 {
     struct tlog_bounds *sum = arg, bounds;
@@ -151,6 +166,8 @@ void tfs_status_store(struct tfs *fs, FILE *to)
             status.failed   ? "read-only: the journal could not be written, restart the daemon when the disk is well"
             : fs->read_only ? "mounted read-only"
                             : "well");
+    if (status.copied)
+        fprintf(to, "%-12s copied or moved, see adopt and clone in topicctl(1)\n", "identity");
     print_uptime(to, now.tv_sec - fs->started_ns / 1000000000);
     fprintf(to, "%-12s %" PRIu64 "\n", "topics", status.topics);
     fprintf(to, "%-12s %" PRIu64 "\n", "partitions", status.partitions);
@@ -159,6 +176,7 @@ void tfs_status_store(struct tfs *fs, FILE *to)
     fprintf(to, "%-12s %" PRIu64 "\n", "open files", status.open_files);
     fprintf(to, "%-12s %" PRIu64 " in memory, %" PRIu64 " decompressed, %" PRIu64 " found\n", "frames", status.frames,
             status.frames_decompressed, status.frames_found);
+    print_trash(to, fs);
     print_recovery(to, &recovery);
     if (tlog_store_topics(fs->store, &topics, &count) != 0)
         return;

@@ -14,6 +14,7 @@ static const struct {
 } tops[] = {
     {".segments", TFS_TOPIC, &tfs_segments_tree},
     {".at", TFS_ROOT, &tfs_at_tree},
+    {".trash", TFS_ROOT, &tfs_trash_tree},
 };
 
 static const struct tfs_tree *top_named(const char *name, enum tfs_kind directory)

@@ -1,4 +1,4 @@
-/* The hidden trees: directories and files beside the topics (`.at`, `.segments`). A kind of directory or file
+/* The hidden trees: directories and files beside the topics (`.at`, `.segments`, `.trash`). A kind of directory or file
  * in one is a struct tfs_tree, its functions; a node of that kind has an item, whose meaning is the kind's own. A node
  * holds a reference on its directory's, so an item may borrow from those above it.
  *
@@ -58,5 +58,6 @@ void tfs_tree_reply_file(struct fuse_req *req, struct tlog_segment_file *file, s
 
 extern const struct tfs_tree tfs_segments_tree; /* segments.c */
 extern const struct tfs_tree tfs_at_tree;       /* snapshot.c */
+extern const struct tfs_tree tfs_trash_tree;    /* trash.c */
 
 #endif
