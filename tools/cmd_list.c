@@ -17,7 +17,7 @@ static int add_topic(struct ctl_store *store, const char *topic, struct table *t
 {
     struct ctl_summary *all;
     size_t count;
-    uint64_t records = 0, bytes = 0;
+    uint64_t records = 0, bytes = 0, disk_bytes = 0, one;
     int result = store->backend->partitions(store, topic, &all, &count);
 
     if (result < 0)
@@ -25,24 +25,29 @@ static int add_topic(struct ctl_store *store, const char *topic, struct table *t
     for (size_t i = 0; i < count; i++) {
         records += all[i].records;
         bytes += all[i].end - all[i].start;
+        /* One that was deleted meanwhile has none. */
+        if (store->backend->disk_bytes(store, topic, all[i].number, &one) == 0)
+            disk_bytes += one;
     }
     free(all);
     if (array) {
-        json_array_append_new(array, json_pack("{s:s, s:I, s:I, s:I}", "topic", topic, "partitions", (json_int_t)count,
-                                               "records", (json_int_t)records, "bytes", (json_int_t)bytes));
+        json_array_append_new(array, json_pack("{s:s, s:I, s:I, s:I, s:I}", "topic", topic, "partitions",
+                                               (json_int_t)count, "records", (json_int_t)records, "bytes",
+                                               (json_int_t)bytes, "disk_bytes", (json_int_t)disk_bytes));
         return 0;
     }
     table_cell(table, "%s", topic);
     table_cell(table, "%zu", count);
     table_cell(table, "%" PRIu64, records);
     table_cell(table, "%" PRIu64, bytes);
+    table_cell(table, "%" PRIu64, disk_bytes);
     return 0;
 }
 
 static int run_list(const struct ctl_command *self, int argc, char **argv)
 {
-    static const char *const heads[] = {"TOPIC", ">PARTITIONS", ">RECORDS", ">BYTES"};
-    struct table table = {.heads = heads, .columns = 4};
+    static const char *const heads[] = {"TOPIC", ">PARTITIONS", ">RECORDS", ">BYTES", ">DISK"};
+    struct table table = {.heads = heads, .columns = 5};
     bool json = false;
     int code = ctl_json_option(self, argc, argv, &json);
     char **topics = NULL;
@@ -78,7 +83,7 @@ static int run_list(const struct ctl_command *self, int argc, char **argv)
 const struct ctl_command ctl_list = {
     .name = "list",
     .arguments = "WHERE [--json]",
-    .summary = "the topics, with their partitions, records and bytes",
+    .summary = "the topics, with their partitions, records, bytes, and bytes on disk",
     .details = "Lists the topics in name order.\n\n  -j, --json   as a JSON array of objects",
     .run = run_list,
 };
@@ -90,13 +95,14 @@ static json_t *bounds_json(unsigned number, const struct tlog_bounds *b)
     char chain[17], time[40];
 
     snprintf(chain, sizeof(chain), "%016" PRIx64, b->chain);
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "partition",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "partition",
                      (json_int_t)number, "start", (json_int_t)b->start, "end", (json_int_t)b->end, "committed",
                      (json_int_t)b->committed, "durable", (json_int_t)b->durable, "first_record",
                      (json_int_t)b->start_seq, "records", (json_int_t)(b->end_seq - b->start_seq), "pending",
-                     (json_int_t)b->pending, "disk_bytes", (json_int_t)b->disk_bytes, "epoch", (json_int_t)b->epoch,
-                     "leader", (json_int_t)b->leader, "modified_ns", (json_int_t)b->mtime_ns, "modified",
-                     time_format(b->mtime_ns, time), "chain", chain);
+                     (json_int_t)b->pending, "segments", (json_int_t)b->segments, "sealed_bytes",
+                     (json_int_t)b->sealed_bytes, "disk_bytes", (json_int_t)b->disk_bytes, "epoch",
+                     (json_int_t)b->epoch, "leader", (json_int_t)b->leader, "modified_ns", (json_int_t)b->mtime_ns,
+                     "modified", time_format(b->mtime_ns, time), "chain", chain);
 }
 
 static void bounds_row(struct table *table, unsigned number, const struct tlog_bounds *b)
@@ -110,6 +116,8 @@ static void bounds_row(struct table *table, unsigned number, const struct tlog_b
     table_cell(table, "%" PRIu64, b->durable);
     table_cell(table, "%" PRIu64, b->end_seq - b->start_seq);
     table_cell(table, "%" PRIu64, b->pending);
+    table_cell(table, "%" PRIu64, b->segments);
+    table_cell(table, "%" PRIu64, b->sealed_bytes);
     table_cell(table, "%" PRIu64, b->disk_bytes);
     table_cell(table, "%u", b->epoch);
     table_cell(table, "%s", time_format(b->mtime_ns, time));
@@ -152,9 +160,9 @@ static void print_keys(const struct keys *keys)
 
 static int describe_topic(struct ctl_store *store, const struct ctl_target *target, json_t **out)
 {
-    static const char *const heads[] = {">PARTITION", ">START",   ">END",  ">COMMITTED", ">DURABLE",
-                                        ">RECORDS",   ">PENDING", ">DISK", ">EPOCH",     "MODIFIED"};
-    struct table table = {.heads = heads, .columns = 10};
+    static const char *const heads[] = {">PARTITION", ">START",    ">END",    ">COMMITTED", ">DURABLE", ">RECORDS",
+                                        ">PENDING",   ">SEGMENTS", ">SEALED", ">DISK",      ">EPOCH",   "MODIFIED"};
+    struct table table = {.heads = heads, .columns = 12};
     json_t *array = out ? json_array() : NULL;
     struct keys keys;
     int result = keys_load(store, target->topic, &keys);

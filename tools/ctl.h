@@ -28,7 +28,7 @@ struct ctl_command {
 };
 
 extern const struct ctl_command ctl_init, ctl_create, ctl_delete, ctl_list, ctl_describe, ctl_config, ctl_produce,
-    ctl_consume, ctl_verify, ctl_dump;
+    ctl_consume, ctl_verify, ctl_dump, ctl_trim, ctl_trash, ctl_restore, ctl_discard, ctl_adopt, ctl_clone;
 
 void ctl_help(const struct ctl_command *command);
 

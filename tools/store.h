@@ -58,8 +58,16 @@ struct ctl_backend {
     int (*create)(struct ctl_store *store, const char *topic, unsigned partitions);
     /* Adds that partition and those missing below. */
     int (*add)(struct ctl_store *store, const char *topic, unsigned number);
-    /* partition -1: the topic, records and all. */
+    /* partition -1: the topic, records and all; it goes to the trash. */
     int (*remove)(struct ctl_store *store, const char *topic, int partition);
+    /* Takes away the whole segments before `pos`, all of them at the end; *start: where it begins now. */
+    int (*trim)(struct ctl_store *store, const char *topic, unsigned number, uint64_t pos, uint64_t *start);
+    /* Bytes on disk, without the right to read the partition. */
+    int (*disk_bytes)(struct ctl_store *store, const char *topic, unsigned number, uint64_t *out);
+    /* What is in the trash, oldest first; to be freed. */
+    int (*trash)(struct ctl_store *store, struct tlog_trash_item **out, size_t *count);
+    int (*restore)(struct ctl_store *store, const char *item);
+    int (*discard)(struct ctl_store *store, const char *item);
     /* topic NULL: the root's. */
     int (*config_text)(struct ctl_store *store, const char *topic, char **out);
     int (*config_set)(struct ctl_store *store, const char *topic, const char *text, bool replace);
@@ -80,6 +88,11 @@ struct ctl_backend {
 };
 
 extern const struct ctl_backend ctl_mount, ctl_files;
+
+/* The mount's part of the trash (store_trash.c). */
+int ctl_mount_trash(struct ctl_store *store, struct tlog_trash_item **out, size_t *count);
+int ctl_mount_restore(struct ctl_store *store, const char *item);
+int ctl_mount_discard(struct ctl_store *store, const char *item);
 
 void ctl_names_free(char **names);
 

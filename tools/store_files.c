@@ -124,6 +124,42 @@ static int files_remove(struct ctl_store *store, const char *name, int number)
     return result;
 }
 
+static int files_trim(struct ctl_store *store, const char *name, unsigned number, uint64_t pos, uint64_t *start)
+{
+    struct tlog_partition *partition;
+    int result = get_partition(store, name, number, &partition);
+
+    if (result < 0)
+        return result;
+    result = tlog_partition_trim(partition, pos, start);
+    tlog_partition_unref(partition);
+    return result;
+}
+
+static int files_disk_bytes(struct ctl_store *store, const char *name, unsigned number, uint64_t *out)
+{
+    struct tlog_bounds bounds;
+    int result = store->backend->bounds(store, name, number, &bounds);
+
+    *out = result < 0 ? 0 : bounds.disk_bytes;
+    return result;
+}
+
+static int files_trash(struct ctl_store *store, struct tlog_trash_item **out, size_t *count)
+{
+    return tlog_store_trash(store->log, out, count);
+}
+
+static int files_restore(struct ctl_store *store, const char *item)
+{
+    return tlog_store_restore(store->log, item, &store->error);
+}
+
+static int files_discard(struct ctl_store *store, const char *item)
+{
+    return tlog_store_discard(store->log, item, &store->error);
+}
+
 static int files_config_text(struct ctl_store *store, const char *name, char **out)
 {
     struct tlog_topic *topic;
@@ -233,6 +269,11 @@ const struct ctl_backend ctl_files = {
     .create = files_create,
     .add = files_add,
     .remove = files_remove,
+    .trim = files_trim,
+    .disk_bytes = files_disk_bytes,
+    .trash = files_trash,
+    .restore = files_restore,
+    .discard = files_discard,
     .config_text = files_config_text,
     .config_set = files_config_set,
     .bounds = files_bounds,

@@ -1,4 +1,4 @@
-/* Online: a mount of topicfs, through its files, their extended attributes and two ioctls. */
+/* Online: a mount of topicfs, through its files, their extended attributes and ioctls. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -214,6 +214,30 @@ static int mount_remove(struct ctl_store *store, const char *topic, int partitio
     return partition < 0 ? result : no_partition(store, result);
 }
 
+static int mount_trim(struct ctl_store *store, const char *topic, unsigned number, uint64_t pos, uint64_t *start)
+{
+    struct tfs_ioctl_trim request = {.partition = (int32_t)number, .pos = pos};
+    int fd = open_in(store, topic, ".", O_RDONLY | O_DIRECTORY);
+
+    if (fd < 0)
+        return no_topic(store, fd);
+    int result = ioctl(fd, TFS_IOC_TRIM, &request) < 0 ? -errno : 0;
+    close(fd);
+    *start = request.start;
+    return no_partition(store, result);
+}
+
+static int mount_disk_bytes(struct ctl_store *store, const char *topic, unsigned number, uint64_t *out)
+{
+    struct stat status;
+    char path[600];
+
+    snprintf(path, sizeof(path), "%s/%u", topic, number);
+    int result = fstatat(store->root, path, &status, 0) < 0 ? -errno : 0;
+    *out = result < 0 ? 0 : (uint64_t)status.st_blocks * 512;
+    return no_partition(store, result);
+}
+
 static int mount_config_text(struct ctl_store *store, const char *topic, char **out)
 {
     return read_in(store, topic, ".config", out);
@@ -271,9 +295,16 @@ static int fill_bounds(int fd, struct tlog_bounds *out)
         const char *name;
         uint64_t *to;
     } numbers[] = {
-        {"start", &out->start},     {"end", &out->end},         {"committed", &out->committed},
-        {"durable", &out->durable}, {"pending", &out->pending}, {"records", &records},
-        {"epoch", &epoch},          {"leader", &leader},
+        {"start", &out->start},
+        {"end", &out->end},
+        {"committed", &out->committed},
+        {"durable", &out->durable},
+        {"pending", &out->pending},
+        {"records", &records},
+        {"epoch", &epoch},
+        {"leader", &leader},
+        {"segments", &out->segments},
+        {"sealed", &out->sealed_bytes},
     };
     int result = get_number(fd, "chain", 16, &out->chain);
 
@@ -387,6 +418,11 @@ const struct ctl_backend ctl_mount = {
     .create = mount_create,
     .add = mount_add,
     .remove = mount_remove,
+    .trim = mount_trim,
+    .disk_bytes = mount_disk_bytes,
+    .trash = ctl_mount_trash,
+    .restore = ctl_mount_restore,
+    .discard = ctl_mount_discard,
     .config_text = mount_config_text,
     .config_set = mount_config_set,
     .bounds = mount_bounds,

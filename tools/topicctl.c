@@ -8,8 +8,8 @@
 #include "tools/ctl.h"
 
 static const struct ctl_command *const commands[] = {
-    &ctl_list,    &ctl_describe, &ctl_create, &ctl_delete, &ctl_config,
-    &ctl_produce, &ctl_consume,  &ctl_verify, &ctl_dump,   &ctl_init,
+    &ctl_list,  &ctl_describe, &ctl_create,  &ctl_delete, &ctl_config, &ctl_produce, &ctl_consume, &ctl_trim,
+    &ctl_trash, &ctl_restore,  &ctl_discard, &ctl_verify, &ctl_dump,   &ctl_init,    &ctl_adopt,   &ctl_clone,
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
@@ -57,8 +57,7 @@ int main(int argc, char **argv)
     }
     const struct ctl_command *command = find_command(name);
     if (!command) {
-        ctl_note("%s: no such command", name);
-        print_commands(stderr);
+        ctl_note("%s: no such command (topicctl --help lists them)", name);
         return CTL_USAGE;
     }
     if (asks_for_help(argc - 1, argv + 1)) {

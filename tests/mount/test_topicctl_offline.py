@@ -70,14 +70,16 @@ def test_init_makes_a_store_once(store):
 def test_create_and_list(store):
     ctl("create", store, "b")
     ctl("create", store, "a", "--partitions", 3)
-    assert ctl_json("list", store) == [
-        {"topic": "a", "partitions": 3, "records": 0, "bytes": 0},
-        {"topic": "b", "partitions": 1, "records": 0, "bytes": 0}]
+    topics = ctl_json("list", store)
+    disk = [topic.pop("disk_bytes") for topic in topics]
+    assert topics == [{"topic": "a", "partitions": 3, "records": 0, "bytes": 0},
+                      {"topic": "b", "partitions": 1, "records": 0, "bytes": 0}]
     ctl("produce", store, "b", input=b"one\ntwo\n")
-    assert ctl("list", store).stdout.decode().splitlines() == [
-        "TOPIC  PARTITIONS  RECORDS  BYTES",
-        "a               3        0      0",
-        "b               1        2      8"]
+    lines = ctl("list", store).stdout.decode().splitlines()
+    assert [line.split()[:4] for line in lines] == [
+        ["TOPIC", "PARTITIONS", "RECORDS", "BYTES"], ["a", "3", "0", "0"], ["b", "1", "2", "8"]]
+    assert len({len(line) for line in lines}) == 1 and lines[0].endswith(" DISK")
+    assert int(lines[2].split()[4]) > disk[1]
 
 
 def test_create_takes_the_partitions_of_the_root_configuration(store):
@@ -617,8 +619,8 @@ def test_a_store_in_use_can_be_looked_at(held):
     assert [each["topic"] for each in ctl_json("list", store)] == ["orders"]
 
 
-@pytest.mark.parametrize("command", ["list", "describe", "create", "delete", "config", "produce", "consume", "verify",
-                                     "dump", "init"])
+@pytest.mark.parametrize("command", ["list", "describe", "create", "delete", "config", "produce", "consume", "trim",
+                                     "trash", "restore", "discard", "verify", "dump", "init", "adopt", "clone"])
 def test_every_command_has_help(command):
     text = ctl(command, "--help").stdout.decode()
     assert text.startswith(f"usage: topicctl {command} ") and len(text.splitlines()) >= 3

@@ -370,6 +370,118 @@ static void test_a_lost_start_is_damage(void **state)
     assert_non_null(strstr(u->notes, "t/0: the log was trimmed to 2000, and no segment begins there"));
 }
 
+/* ---- everything at once ---- */
+
+struct crowd {
+    struct unit *u;
+    struct tlog_partition *p;
+    atomic_bool stop;
+    atomic_uint stale, wrong, read_whole;
+};
+
+static void *append_lines(void *arg)
+{
+    struct crowd *crowd = arg;
+    for (unsigned i = 0; i < 20000 && !atomic_load(&crowd->stop); i++) {
+        char line[LINE + 1];
+        snprintf(line, sizeof line, "%099u\n", i);
+        if (tlog_partition_append(crowd->p, line, LINE, 1) < 0)
+            abort();
+    }
+    atomic_store(&crowd->stop, true);
+    return NULL;
+}
+
+/* From the start as it is pinned to the end as it is then: every line in its place, whatever is trimmed meanwhile. */
+static void read_pinned(struct crowd *crowd)
+{
+    struct tlog_pin pin;
+    struct tlog_bounds bounds;
+    char data[8 * LINE + 1], expected[LINE + 1];
+    tlog_partition_bounds(crowd->p, &bounds);
+    if (tlog_partition_pin(crowd->p, bounds.start, &pin) < 0) /* trimmed in between */
+        return;
+    for (uint64_t pos = bounds.start; pos < bounds.end; pos += LINE) {
+        ssize_t n = tlog_partition_read(crowd->p, pos, data, LINE);
+        if (n == LINE) {
+            snprintf(expected, sizeof expected, "%099u\n", (unsigned)(pos / LINE));
+            atomic_fetch_add(&crowd->wrong, memcmp(data, expected, LINE) != 0);
+        } else {
+            atomic_fetch_add(n == -ESTALE ? &crowd->stale : &crowd->wrong, 1);
+        }
+    }
+    tlog_pin_release(&pin);
+    atomic_fetch_add(&crowd->read_whole, 1);
+}
+
+static void *read_lines(void *arg)
+{
+    struct crowd *crowd = arg;
+    while (!atomic_load(&crowd->stop))
+        read_pinned(crowd);
+    return NULL;
+}
+
+static void *trim_lines(void *arg)
+{
+    struct crowd *crowd = arg;
+    uint64_t start = 0, next = 0;
+    for (unsigned i = 0; !atomic_load(&crowd->stop); i++) {
+        struct tlog_bounds bounds;
+        tlog_partition_bounds(crowd->p, &bounds);
+        uint64_t pos = i % 16 == 15 ? UINT64_MAX : bounds.start + (bounds.end - bounds.start) / 2;
+        if (tlog_partition_trim(crowd->p, pos, &next) < 0 || next < start)
+            abort();
+        start = next;
+    }
+    return NULL;
+}
+
+static void *cut_and_rename(void *arg)
+{
+    struct crowd *crowd = arg;
+    for (unsigned i = 0; !atomic_load(&crowd->stop); i++) {
+        struct tlog_cut *cuts;
+        size_t count;
+        if (tlog_store_cut(crowd->u->store, 0, &cuts, &count) < 0 || cuts[0].start > cuts[0].end)
+            abort();
+        tlog_cuts_free(cuts, count);
+        if (tlog_topic_rename(tlog_partition_topic(crowd->p), i % 2 ? "t" : "u") < 0)
+            abort();
+    }
+    return NULL;
+}
+
+static void test_all_at_once(void **state)
+{
+    struct unit *u = *state;
+    void *(*const run[])(void *) = {append_lines, read_lines, read_lines, trim_lines, cut_and_rename};
+    pthread_t threads[5];
+    struct crowd crowd = {.u = u};
+    u->options.no_upkeep = false;
+    unit_open(u);
+    crowd.p = unit_partition(u, "t", 0);
+    unit_config(u, "t", "segment.bytes=4KiB\nseal.linger.ms=0\nflush.ms=100");
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, run[i], &crowd), 0);
+    for (unsigned i = 0; i < 5; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(crowd.stale, 0);
+    assert_int_equal(crowd.wrong, 0);
+    assert_true(crowd.read_whole > 0);
+    struct tlog_bounds bounds = unit_bounds(crowd.p);
+    assert_false(bounds.damaged || bounds.failed);
+    assert_int_equal(bounds.end_seq - bounds.start_seq, (bounds.end - bounds.start) / LINE);
+    char name[256];
+    tlog_topic_name(tlog_partition_topic(crowd.p), name);
+    unit_reopen(u);
+    crowd.p = unit_get(u, name, 0);
+    assert_int_equal(unit_bounds(crowd.p).start, bounds.start);
+    assert_int_equal(unit_bounds(crowd.p).end, bounds.end);
+    unit_close(u);
+    assert_string_equal(unit_verify(u), "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +498,7 @@ int main(void)
         UNIT_BOTH(test_trims_are_told),
         UNIT_BOTH(test_a_trimmed_log_without_its_checkpoint),
         UNIT_BOTH(test_a_lost_start_is_damage),
+        UNIT_MEMORY(test_all_at_once),
     };
     return cmocka_run_group_tests_name("trim", tests, NULL, NULL);
 }
