@@ -238,6 +238,16 @@ uint64_t tlog_active_disk_bytes(const struct tlog_partition *p)
     return ((log + 4095) & ~(uint64_t)4095) + ((p->idx_bytes + 4095) & ~(uint64_t)4095);
 }
 
+/* Of the log from the start on. */
+static uint64_t sealed_bytes(const struct tlog_partition *p)
+{
+    uint64_t bytes = p->sealed_bytes;
+    for (unsigned i = 0; i < tlog_segment_first(p); i++)
+        if (p->segments[i].sealed_file_bytes > 0)
+            bytes -= p->segments[i + 1].pos - p->segments[i].pos;
+    return bytes;
+}
+
 void tlog_partition_bounds(struct tlog_partition *partition, struct tlog_bounds *out)
 {
     struct tlog_partition *p = partition;
@@ -260,7 +270,7 @@ void tlog_partition_bounds(struct tlog_partition *partition, struct tlog_bounds 
         .failed = p->sync_error != 0 || atomic_load(&p->ground->failed),
         .damaged = p->damaged,
         .segments = p->segment_count - tlog_segment_first(p),
-        .sealed_bytes = p->sealed_bytes,
+        .sealed_bytes = sealed_bytes(p),
         .deleted = p->deleted,
     };
     pthread_mutex_unlock(&p->lock);

@@ -8,6 +8,9 @@ static struct tlog_checkpoint_row row(uint8_t topic, uint32_t partition)
                                        .synced = 1000 * topic + partition,
                                        .end = UINT64_MAX - partition,
                                        .segment_pos = 7,
+                                       .start = 500 * topic + partition,
+                                       .start_seq = 11 + partition,
+                                       .segments_hash = 12,
                                        .log_inode = 8,
                                        .idx_inode = 9};
     memset(made.topic_id, topic, 16);
@@ -16,7 +19,7 @@ static struct tlog_checkpoint_row row(uint8_t topic, uint32_t partition)
 
 static void fill(struct tlog_checkpoint *checkpoint, unsigned topics, unsigned partitions)
 {
-    *checkpoint = (struct tlog_checkpoint){.boot_id = "this boot", .store_id = "the store's own", .lsn = 123456789};
+    *checkpoint = (struct tlog_checkpoint){.boot_id = "this boot", .store_id = "the store's own", .lsn = 123456789, .clock = {-1, 2, 3}};
     checkpoint->rows = calloc(topics * partitions + 1, sizeof *checkpoint->rows);
     for (unsigned i = 0; i < topics; i++)
         for (unsigned k = 0; k < partitions; k++) /* in no order */
@@ -44,6 +47,7 @@ static void test_round_trip(void **state)
     assert_memory_equal(got.store_id, "the store's own", 16);
     assert_int_equal(got.lsn, 123456789);
     assert_int_equal(got.count, 1000);
+    assert_true(got.clock.time_ns == -1 && got.clock.boot_ns == 2 && got.clock.doubt_ns == 3);
     for (unsigned i = 1; i <= 20; i++)
         for (unsigned k = 0; k < 50; k++) {
             struct tlog_checkpoint_row wanted = row((uint8_t)i, k);
@@ -54,6 +58,9 @@ static void test_round_trip(void **state)
             assert_true(found->end == wanted.end);
             assert_int_equal(found->failed, k % 2);
             assert_int_equal(found->segment_pos, 7);
+            assert_int_equal(found->start, wanted.start);
+            assert_int_equal(found->start_seq, wanted.start_seq);
+            assert_int_equal(found->segments_hash, 12);
             assert_int_equal(found->log_inode, 8);
             assert_int_equal(found->idx_inode, 9);
             assert_null(tlog_checkpoint_find(&got, wanted.topic_id, k + 50));
@@ -116,11 +123,41 @@ static void test_the_old_one_holds_until_the_new_one_does(void **state)
     free(next.rows);
 }
 
+/* One that was written before there were trims: nothing was trimmed, and no time is known. */
+static void test_the_format_before(void **state)
+{
+    struct unit *u = *state;
+    struct tlog_checkpoint got;
+    uint8_t old[104 + 64 + 8] = "TLCP";
+    assert_int_equal(u->io->mkdir(u->io, u->path), 0);
+    tlog_put_u32(old + 4, 1);
+    memcpy(old + 8, "the store's own", 16);
+    memcpy(old + 24, "this boot", 10);
+    tlog_put_u64(old + 88, 77);
+    tlog_put_u64(old + 96, 1);
+    memset(old + 104, 5, 16);
+    tlog_put_u32(old + 120, 3);
+    for (unsigned i = 0; i < 5; i++)
+        tlog_put_u64(old + 128 + (size_t)8 * i, 100 + i);
+    tlog_put_u64(old + 168, tlog_hash(old, 168, 0));
+    unit_put(u, "checkpoint", 0, old, sizeof old);
+    assert_int_equal(tlog_checkpoint_read(u->io, u->path, &got), 0);
+    assert_int_equal(got.lsn, 77);
+    assert_int_equal(got.count, 1);
+    assert_int_equal(got.clock.time_ns, 0);
+    assert_int_equal(got.rows[0].partition, 3);
+    assert_int_equal(got.rows[0].synced, 100);
+    assert_int_equal(got.rows[0].idx_inode, 104);
+    assert_int_equal(got.rows[0].start, 0);
+    free(got.rows);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         UNIT_BOTH(test_round_trip),
         UNIT_SIM(test_any_change_is_noticed),
+        UNIT_SIM(test_the_format_before),
         UNIT_SIM(test_the_old_one_holds_until_the_new_one_does),
     };
 

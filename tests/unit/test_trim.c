@@ -272,6 +272,37 @@ static void test_a_full_disk_can_be_trimmed(void **state)
     assert_string_equal(unit_verify(u), "");
 }
 
+/* The same with a journal that has been used up by fsyncs, and held rests that want to be carried on in it. */
+static void test_a_full_disk_and_a_full_journal(void **state)
+{
+    struct unit *u = *state;
+    u->options.journal_bytes = 16 << 10;
+    struct tlog_partition *p = filled(u, 5), *q = unit_partition(u, "t", 1);
+    struct tlog_writer *writer = unit_writer(u, q);
+    assert_int_equal(unit_write(writer, "held"), 4);
+    assert_int_equal(tlog_store_sync(u->store), 0);
+    simdisk_resize(u->disk, simdisk_used_bytes(u->disk), 100000);
+    char *line = unit_lines_text(0, 1, 40);
+    for (unsigned i = 0; i < 2000; i++) { /* what still fits, each with an fsync */
+        struct tlog_partition *which = i % 2 ? p : q;
+        if (tlog_partition_append(which, line, 40, 1) == 0)
+            (void)tlog_partition_sync_wait(which);
+        unit_advance(u, 50);
+    }
+    assert_int_equal(tlog_partition_append(p, line, 40, 1), -ENOSPC);
+    free(line);
+    uint64_t start;
+    struct tlog_bounds full = unit_bounds(p);
+    assert_false(full.failed);
+    assert_int_equal(tlog_partition_trim(p, 3 * SEGMENT, &start), 0);
+    assert_int_equal(start, 3 * SEGMENT);
+    unit_advance(u, 6000);
+    assert_false(u->store->checkpoint_late);
+    assert_int_equal(unit_append(p, "there is room again\n"), 0);
+    assert_int_equal(unit_write(writer, " and ended\n"), 11);
+    assert_int_equal(tlog_store_sync(u->store), 0);
+}
+
 /* Everything is to go, and the disk has no room for a new segment: all but the active one goes, then all. */
 static void test_a_full_disk_and_a_trim_to_the_end(void **state)
 {
@@ -492,6 +523,7 @@ int main(void)
         UNIT_SIM(test_a_trim_cut_short),
         UNIT_SIM(test_rests_and_a_trim),
         UNIT_SIM(test_a_full_disk_can_be_trimmed),
+        UNIT_SIM(test_a_full_disk_and_a_full_journal),
         UNIT_SIM(test_a_full_disk_and_a_trim_to_the_end),
         UNIT_SIM(test_a_trim_that_fails_changes_nothing),
         UNIT_SIM(test_an_unlink_that_fails_is_tried_again),
