@@ -55,6 +55,26 @@ static void test_old_segments_go(void **state)
     assert_int_equal(start_of(unit_get(u, "t", 0)), 4 * SEGMENT);
 }
 
+/* The same when what is left of them is sealed, also after a start. */
+static void test_old_sealed_segments_go(void **state)
+{
+    struct unit *u = *state;
+    struct tlog_partition *p = filled(u, 4, "retention.ms=30h\nseal.linger.ms=0");
+    (void)tlog_store_maintain(u->store);
+    (void)tlog_store_maintain(u->store);
+    assert_int_equal(unit_bounds(p).sealed_bytes, 3 * SEGMENT);
+    assert_int_equal(p->segments[1].forms, TLOG_SEALED);
+    (void)later(u, p, 27 * hour_ns);
+    assert_int_equal(start_of(p), SEGMENT);
+    unit_reopen(u);
+    p = unit_get(u, "t", 0);
+    (void)later(u, p, hour_ns);
+    assert_int_equal(start_of(p), 2 * SEGMENT);
+    simdisk_advance(u->disk, 2 * hour_ns);
+    (void)tlog_store_maintain(u->store); /* which does it by itself */
+    assert_int_equal(start_of(p), 4 * SEGMENT);
+}
+
 static void test_the_active_segment_goes_too(void **state)
 {
     struct unit *u = *state;
@@ -292,6 +312,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         UNIT_SIM(test_old_segments_go),
+        UNIT_SIM(test_old_sealed_segments_go),
         UNIT_SIM(test_the_active_segment_goes_too),
         UNIT_SIM(test_retention_by_size),
         UNIT_SIM(test_a_change_waits),

@@ -187,6 +187,37 @@ static void test_a_topic_comes_back(void **state)
     assert_string_equal(unit_verify(u), "");
 }
 
+static void test_sealed_segments_come_back(void **state)
+{
+    struct unit *u = *state;
+    unit_open(u);
+    struct tlog_partition *p = filled(u, "t", 0, 5);
+    unit_config(u, "t", "seal.linger.ms=0");
+    assert_int_equal(tlog_store_sync(u->store), 0);
+    (void)tlog_store_maintain(u->store);
+    (void)tlog_store_maintain(u->store);
+    assert_int_equal(tlog_partition_trim(p, SEGMENT, NULL), 0);
+    assert_int_equal(unit_bounds(p).sealed_bytes, 3 * SEGMENT);
+    for (unsigned whole = 0; whole < 2; whole++) {
+        p = unit_get(u, "t", 0);
+        if (whole)
+            assert_int_equal(tlog_topic_remove(unit_topic(u, "t"), true), 0);
+        else
+            assert_int_equal(tlog_partition_remove(p, true), 0);
+        assert_lines(p, LINES, 4 * LINES); /* what is open reads on */
+        assert_int_equal(restore(u), 0);
+        p = unit_get(u, "t", 0);
+        assert_int_equal(unit_bounds(p).sealed_bytes, 3 * SEGMENT);
+        assert_int_equal(unit_bounds(p).start_seq, LINES);
+        assert_lines(p, LINES, 4 * LINES);
+        unit_power_cut(u, whole);
+        unit_open(u);
+        assert_lines(unit_get(u, "t", 0), LINES, 4 * LINES);
+    }
+    unit_close(u);
+    assert_string_equal(unit_verify(u), "");
+}
+
 static void test_a_topic_made_anew(void **state)
 {
     struct unit *u = *state;
@@ -448,6 +479,7 @@ int main(void)
         UNIT_SIM(test_a_partition_comes_back),
         UNIT_BOTH(test_positions_are_never_used_twice),
         UNIT_SIM(test_a_topic_comes_back),
+        UNIT_SIM(test_sealed_segments_come_back),
         UNIT_BOTH(test_a_topic_made_anew),
         UNIT_SIM(test_without_an_origin),
         UNIT_BOTH(test_long_names),

@@ -366,6 +366,50 @@ static void test_trims_are_told(void **state)
     assert_int_equal(u->grown, SEGMENT);
 }
 
+/* Sealed segments, with or without raw files beside them, go as raw ones do, and a log may start with one. */
+static void test_sealed_segments_go(void **state)
+{
+    struct unit *u = *state;
+    char data[LINE];
+    struct tlog_pin pin;
+    for (unsigned linger = 0; linger < 2; linger++) {
+        struct tlog_partition *p = linger ? unit_get(u, "t", 0) : filled(u, 8);
+        unit_config(u, "t", linger ? "seal.linger.ms=1h" : "seal.linger.ms=0");
+        (void)tlog_store_maintain(u->store);
+        (void)tlog_store_maintain(u->store);
+        uint64_t old = unit_bounds(p).start;
+        assert_int_equal(unit_bounds(p).sealed_bytes, 7 * SEGMENT - old);
+        assert_int_equal(tlog_partition_pin(p, old, &pin), 0);
+        assert_int_equal(tlog_partition_trim(p, old + 3 * SEGMENT, NULL), 0);
+        assert_int_equal(unit_bounds(p).sealed_bytes, 4 * SEGMENT - old);
+        assert_int_equal(unit_bounds(p).start_seq, (old + 3 * SEGMENT) / LINE);
+        assert_int_equal(tlog_partition_read(p, old, data, LINE), LINE); /* pinned */
+        tlog_pin_release(&pin);
+        (void)tlog_store_maintain(u->store);
+        assert_int_equal(tlog_partition_read(p, old, data, LINE), -ESTALE);
+        assert_int_equal(unit_count(u, "topics/t/0", "0"), (4 - old / SEGMENT) + 2);
+        unsigned lines = (unsigned)(old / LINE) + 3 * LINES;
+        assert_lines(p, lines, 8 * LINES - lines);
+        if (linger && u->disk)
+            unit_kill(u), unit_open(u);
+        else
+            unit_reopen(u);
+        p = unit_get(u, "t", 0);
+        assert_int_equal(unit_bounds(p).start, old + 3 * SEGMENT);
+        assert_int_equal(unit_bounds(p).start_seq, lines);
+        assert_int_equal(unit_bounds(p).sealed_bytes, 4 * SEGMENT - old);
+        assert_lines(p, lines, 8 * LINES - lines);
+    }
+    unit_close(u);
+    assert_string_equal(unit_verify(u), "");
+    unit_copy_store(u);
+    unit_open(u);
+    struct tlog_partition *p = unit_get(u, "t", 0);
+    assert_int_equal(unit_bounds(p).start, 6 * SEGMENT);
+    assert_int_equal(unit_bounds(p).start_seq, 6 * LINES);
+    assert_lines(p, 6 * LINES, 2 * LINES);
+}
+
 /* Without a checkpoint to believe, a trimmed log is a log that begins further on, in a copy as in a damaged store. */
 static void test_a_trimmed_log_without_its_checkpoint(void **state)
 {
@@ -528,6 +572,7 @@ int main(void)
         UNIT_SIM(test_a_trim_that_fails_changes_nothing),
         UNIT_SIM(test_an_unlink_that_fails_is_tried_again),
         UNIT_BOTH(test_trims_are_told),
+        UNIT_BOTH(test_sealed_segments_go),
         UNIT_BOTH(test_a_trimmed_log_without_its_checkpoint),
         UNIT_BOTH(test_a_lost_start_is_damage),
         UNIT_MEMORY(test_all_at_once),
