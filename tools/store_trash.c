@@ -46,27 +46,45 @@ static uint64_t disk_bytes(int at, const char *name, int depth)
     return sum;
 }
 
-/* The lines of its file `origin`. One without is shown all the same, by its name. */
+/* From its name, TOPIC.TIME or TOPIC.NUMBER.TIME, as a removal on a full disk leaves it. */
+static void guess_origin(int trash, struct tlog_trash_item *item)
+{
+    char path[sizeof(item->name) + 16], name[sizeof(item->name)];
+
+    memcpy(name, item->name, sizeof(name));
+    char *dot = strrchr(name, '.');
+    if (dot) {
+        item->removed_ns = strtoll(dot + 1, NULL, 10);
+        *dot = '\0';
+    }
+    snprintf(path, sizeof(path), "%s/topic.conf", item->name);
+    if (faccessat(trash, path, F_OK, 0) < 0 && (dot = strrchr(name, '.'))) {
+        item->partition = atoi(dot + 1);
+        *dot = '\0';
+    }
+    snprintf(item->topic, sizeof(item->topic), "%.255s", name);
+}
+
+/* The lines of its file `origin`. */
 static void read_origin(int trash, struct tlog_trash_item *item)
 {
     char path[sizeof(item->name) + 8], line[600];
 
-    item->partition = -1;
-    snprintf(item->topic, sizeof(item->topic), "?");
+    guess_origin(trash, item);
     snprintf(path, sizeof(path), "%s/origin", item->name);
     int fd = openat(trash, path, O_RDONLY | O_CLOEXEC);
     FILE *origin = fd < 0 ? NULL : fdopen(fd, "r");
-    if (!origin) {
-        if (fd >= 0)
-            close(fd);
-        return;
-    }
-    while (fgets(line, sizeof(line), origin)) {
+    if (origin)
+        item->partition = -1;
+    else if (fd >= 0)
+        close(fd);
+    while (origin && fgets(line, sizeof(line), origin)) {
         (void)sscanf(line, "topic=%255s", item->topic);
         (void)sscanf(line, "partition=%d", &item->partition);
         (void)sscanf(line, "removed=%" SCNd64, &item->removed_ns);
     }
-    fclose(origin);
+    if (origin)
+        fclose(origin);
 }
 
 static int by_removal(const void *a, const void *b)
