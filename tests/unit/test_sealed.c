@@ -300,7 +300,7 @@ static void assert_found(const struct tlog_sealed *sealed, const struct made *ma
 static void test_finding_a_group(void **state)
 {
     struct unit *u = *state;
-    struct shape shape = {.least = 50, .most = 150, .entries = 3 * TLOG_GROUP_ENTRIES + 7, .level = 1};
+    struct shape shape = {.least = 50, .most = 150, .entries = 2 * TLOG_GROUP_ENTRIES + 7, .level = 1};
     struct made made = make(&shape);
     seal(u, &made, 1);
     struct tlog_sealed *sealed = opened(u, &made);
@@ -441,7 +441,7 @@ static void test_any_bit(void **state)
 {
     struct unit *u = *state;
     for (int level = 0; level < 2; level++) {
-        struct shape shape = {.least = 20, .most = 60, .entries = 40, .producers = 3, .epoch_each = 9, .level = level};
+        struct shape shape = {.least = 5, .most = 30, .entries = 16, .producers = 3, .epoch_each = 5, .level = level};
         struct made made = make(&shape);
         size_t bytes, unnoticed = 0;
         seal(u, &made, level);
@@ -538,7 +538,7 @@ static void test_nonsense(void **state)
 {
     struct unit *u = *state;
     const char *scale = getenv("TOPICFS_TEST_SCALE");
-    unsigned rounds = 3000 * (scale && atoi(scale) > 0 ? (unsigned)atoi(scale) : 1);
+    unsigned rounds = 800 * (scale && atoi(scale) > 0 ? (unsigned)atoi(scale) : 1);
     uint64_t random = 0x2545f4914f6cdd1d;
     for (int level = 0; level < 2; level++) {
         struct shape shape = {
@@ -560,7 +560,7 @@ static void test_nonsense(void **state)
             tlog_sealed_free(sealed);
         }
         assert_true(opened_count > rounds / 20); /* some get past the door */
-        for (unsigned i = 0; i < 100; i++) {
+        for (unsigned i = 0; i < 50; i++) {
             for (size_t k = 0; k < bytes; k++)
                 changed[k] = (char)next_random(&random);
             if (i % 2) { /* with an end that looks right */
