@@ -53,6 +53,7 @@ struct round {
     int64_t next_seal_ns; /* until a failed sealing is tried again */
     uint64_t unsealed;    /* full segments that wait */
     int64_t unsealed_ns;  /* when the oldest of them ended */
+    bool again;           /* somebody asked while segments were being sealed */
     int64_t quick_at_ns;  /* CLOCK_BOOTTIME: when the quick part was last done */
 };
 
@@ -106,6 +107,7 @@ static bool quick_is_due(struct round *round)
     pthread_mutex_lock(&ground->dirty_lock);
     bool kicked = ground->maintain_kicked;
     pthread_mutex_unlock(&ground->dirty_lock);
+    round->again = round->again || kicked; /* perhaps for a partition whose turn has been */
     return kicked || ground->io->boottime_ns(ground->io) - round->quick_at_ns >= quick_ns;
 }
 
@@ -135,6 +137,7 @@ int64_t tlog_store_maintain(struct tlog_store *store)
     for_partitions(store, seal, &round);
     pthread_mutex_unlock(&store->maintain_lock);
     sooner(&round.next_ns, round.next_seal_ns);
+    sooner(&round.next_ns, round.again ? 0 : -1);
     return round.next_ns;
 }
 

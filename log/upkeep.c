@@ -241,6 +241,8 @@ static int64_t tend(struct tlog_store *store, bool all, int *result)
             tlog_partition_unref(p);
         } else {
             link = &p->next_dirty;
+            if (due) /* appended to meanwhile: nobody else will ask for that */
+                sooner(&next_ns, tlog_value(p->topic, TLOG_FLUSH_MS) * 1000000);
         }
     }
     /* A late checkpoint is tried again: until there is one of this boot, a kill counts as a power cut. */

@@ -346,6 +346,36 @@ static void test_no_partition_is_lost_to_upkeep(void **state)
     assert_int_equal(unit_verified.records, PARTITIONS * (ROUNDS + 1));
 }
 
+static void *one_round(void *arg)
+{
+    static int64_t next_ns;
+    next_ns = tlog_store_upkeep(arg);
+    return &next_ns;
+}
+
+static void test_what_comes_during_a_flush_is_flushed_next(void **state)
+{
+    struct unit *u = *state;
+    unit_gate_use(u);
+    unit_open(u);
+    struct tlog_partition *p = unit_partition(u, "t", 0);
+    unit_config(u, "t", "flush.bytes=64KiB\nflush.ms=5s\n");
+    assert_int_equal(tlog_store_sync(u->store), 0);
+    char *text = unit_lines_text(0, 700, 100); /* in one append: no entry is left open that upkeep would come for */
+    assert_int_equal(tlog_partition_append(p, text, 70000, 700), 0);
+    unit_gate_shut(true);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, one_round, u->store), 0);
+    unit_gate_wait(1);
+    assert_int_equal(tlog_partition_append(p, text, 5000, 50), 0);
+    unit_gate_shut(false);
+    free(text);
+    void *next_ns;
+    pthread_join(thread, &next_ns);
+    assert_int_equal(unit_bounds(p).durable, 70000);
+    assert_true(*(int64_t *)next_ns > 0 && *(int64_t *)next_ns <= INT64_C(5000000000));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -358,6 +388,7 @@ int main(void)
         UNIT_SIM(test_failed_partitions_do_not_stop_the_others),
         UNIT_SIM(test_removed_partitions_are_let_go),
         UNIT_SIM(test_nothing_to_do_costs_nothing),
+        UNIT_REAL(test_what_comes_during_a_flush_is_flushed_next),
         UNIT_REAL(test_the_thread_does_it_by_itself),
         UNIT_BOTH(test_no_partition_is_lost_to_upkeep),
     };
