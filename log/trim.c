@@ -146,8 +146,12 @@ int tlog_partition_trim(struct tlog_partition *partition, uint64_t pos, uint64_t
     if (r < 0)
         return r;
     pthread_mutex_lock(&p->lock);
-    raise_start(p, header.pos, header.seq);
+    r = p->deleted ? -ESTALE : 0; /* in the trash it starts where its origin says */
+    if (r == 0)
+        raise_start(p, header.pos, header.seq);
     pthread_mutex_unlock(&p->lock);
+    if (r < 0)
+        return r;
     if (p->ground->options.trimmed)
         p->ground->options.trimmed(p->ground->options.arg, p);
     if (tlog_partition_drop(p) >= 0) /* the rest goes when its pins do */
@@ -235,8 +239,7 @@ int64_t tlog_partition_drop(struct tlog_partition *p)
     for (bool more = true; more;) {
         int fds[3] = {-1, -1, -1};
         pthread_mutex_lock(&p->lock);
-        more = p->segment_count > 1 && p->segments[1].pos <= p->start && (!p->deleted || p->trash) &&
-               !p->ground->options.read_only;
+        more = p->segment_count > 1 && p->segments[1].pos <= p->start && !p->deleted && !p->ground->options.read_only;
         if (more && (next_ns = kept_for(p, now_ns)) > 0)
             more = false;
         if (more && unlink_oldest(p, fds) < 0) {

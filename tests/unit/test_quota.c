@@ -53,6 +53,25 @@ static void test_the_rate_is_met(void **state)
     assert_true(bytes < 62u << 20); /* the second's worth of the beginning */
 }
 
+/* quota.bytes counts from the start on. */
+static void test_a_trim_makes_room_in_the_quota(void **state)
+{
+    struct unit *u = *state;
+    unit_open(u);
+    struct tlog_partition *p = unit_partition(u, "t", 0);
+    struct tlog_writer *writer = unit_writer(u, p);
+    unit_config(u, "t", "segment.bytes=1KiB\nquota.bytes=3000");
+    unit_lines(p, 0, 30, 100);
+    assert_int_equal(unit_append(p, "x\n"), -EDQUOT);
+    assert_int_equal(unit_write(writer, "x"), -EDQUOT);
+    assert_int_equal(tlog_partition_trim(p, 1000, NULL), 0);
+    unit_lines(p, 30, 9, 100);
+    assert_int_equal(unit_write(writer, "x\n"), 2);
+    char *line = unit_lines_text(39, 1, 100);
+    assert_int_equal(tlog_partition_append(p, line, 100, 1), -EDQUOT);
+    free(line);
+}
+
 /* ---- what is kept back ---- */
 
 static void test_inodes_are_kept_for_what_is_there(void **state)
@@ -193,6 +212,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         UNIT_SIM(test_a_writer_is_slowed),
         UNIT_SIM(test_the_rate_is_met),
+        UNIT_SIM(test_a_trim_makes_room_in_the_quota),
         UNIT_SIM(test_inodes_are_kept_for_what_is_there),
         UNIT_SIM(test_a_partition_too_many_makes_none),
         UNIT_SIM(test_a_full_disk),
