@@ -33,7 +33,7 @@ int tlog_segment_header(struct tlog_partition *p, unsigned i, struct tlog_index_
 }
 
 /* Where a trim to `pos` gets to: the first byte of a segment. Rolls when everything is to go; where no segment can be
- * made, all but the active one goes, which may make room. *first gets the segment's number. */
+ * made (1), all but the active one goes, which may make room. *first gets the segment's number. */
 static int find_target(struct tlog_partition *p, uint64_t pos, unsigned *first)
 {
     if (pos == UINT64_MAX)
@@ -45,7 +45,7 @@ static int find_target(struct tlog_partition *p, uint64_t pos, unsigned *first)
         return 0;
     int r = tlog_segment_roll(p);
     *first = p->segment_count - 1;
-    return r == -ENOSPC && tlog_active(p)->pos > p->start ? 0 : r;
+    return r == -ENOSPC && tlog_active(p)->pos > p->start ? 1 : r;
 }
 
 /* Makes sure that the segment at `start` survives a power cut. */
@@ -123,20 +123,18 @@ static void raise_start(struct tlog_partition *p, uint64_t start, uint64_t seq)
     p->changed_ns = tlog_ground_time_ns(p->ground);
 }
 
-int tlog_partition_trim(struct tlog_partition *partition, uint64_t pos, uint64_t *start)
+/* 1: not as far as asked, since there was no room for another segment. */
+static int trim_once(struct tlog_partition *p, uint64_t pos)
 {
-    struct tlog_partition *p = partition;
     struct tlog_index_header header = {0};
     unsigned first = 0;
     pthread_mutex_lock(&p->lock);
     int r = tlog_partition_refuses(p);
     if (r == 0)
         r = find_target(p, pos, &first);
-    bool trims = r == 0 && p->segments[first].pos > p->start;
+    bool partly = r == 1, trims = r >= 0 && p->segments[first].pos > p->start;
     if (trims)
         r = tlog_segment_header(p, first, &header);
-    if (r == 0 && start)
-        *start = trims ? header.pos : p->start;
     pthread_mutex_unlock(&p->lock);
     if (r < 0 || !trims)
         return r;
@@ -156,7 +154,23 @@ int tlog_partition_trim(struct tlog_partition *partition, uint64_t pos, uint64_t
         p->ground->options.trimmed(p->ground->options.arg, p);
     if (tlog_partition_drop(p) >= 0) /* the rest goes when its pins do */
         tlog_ground_kick_maintain(p->ground);
-    return 0;
+    return partly;
+}
+
+int tlog_partition_trim(struct tlog_partition *partition, uint64_t pos, uint64_t *start)
+{
+    struct tlog_partition *p = partition;
+    int r = trim_once(p, pos);
+    if (r == 1) { /* perhaps there is room now; if not, this is as far as it goes */
+        r = trim_once(p, pos);
+        r = r == -ENOSPC || r == 1 ? 0 : r;
+    }
+    if (r == 0 && start) {
+        pthread_mutex_lock(&p->lock);
+        *start = p->start;
+        pthread_mutex_unlock(&p->lock);
+    }
+    return r;
 }
 
 /* ---- pins ---- */

@@ -317,6 +317,12 @@ static void test_a_full_disk_and_a_trim_to_the_end(void **state)
     simdisk_fail(u->disk, 0, 0, 0, false);
     assert_int_equal(tlog_partition_trim(p, UINT64_MAX, &start), 0);
     assert_int_equal(start, 4 * SEGMENT);
+    /* Where what goes makes room, all goes at once. */
+    unit_lines(p, 0, 4 * LINES, LINE);
+    assert_int_equal(tlog_store_sync(u->store), 0);
+    simdisk_resize(u->disk, simdisk_used_bytes(u->disk), 100000);
+    assert_int_equal(tlog_partition_trim(p, UINT64_MAX, &start), 0);
+    assert_int_equal(start, 8 * SEGMENT);
 }
 
 static void test_a_trim_that_fails_changes_nothing(void **state)
