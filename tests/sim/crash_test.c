@@ -104,7 +104,10 @@ static void copies_are_stores(void **state)
 {
     (void)state;
     struct unplug_result sum =
-        run("copies", &(struct unplug_options){.steps = 300, .cuts = 1, .point_percent = 8, .copies = true}, 501, 20);
+        run("copies", &(struct unplug_options){.steps = 300, .cuts = 1, .point_percent = 8, .copies = true}, 501, 10);
+    sum = run("copies, keeping",
+              &(struct unplug_options){.steps = 300, .cuts = 1, .point_percent = 4, .copies = true, .keeps = true}, 521,
+              14);
     assert_true(sum.copies > 0 || getenv("TOPICFS_SIM_SEED"));
 }
 

@@ -370,6 +370,8 @@ static bool partition_check(struct model *model, struct model_partition *partiti
     size_t needed = crash == MODEL_KILL  ? partition->count
                     : crash == MODEL_CUT ? partition->durable
                                          : partition->copied;
+    if (crash == MODEL_COPY && needed <= partition->first) /* trimmed while the copy was made */
+        needed = 0;
     struct model_line **adopted = NULL;
     if (handle && crash == MODEL_COPY && copy_has_hole(model, partition, handle))
         return !*model->why;

@@ -33,7 +33,7 @@ struct points {
 struct copy {
     char (*paths)[300];
     size_t count, capacity;
-    bool running;
+    bool running, sorted; /* in name order, as most programs copy; else in any */
     unsigned number;
 };
 
@@ -405,22 +405,35 @@ static int copy_note(void *arg, const char *path, uint64_t size_bytes)
     return 0;
 }
 
+/* Whether what is to be copied of a partition begins below its start: it was trimmed, and goes in the midst of it all. */
+static bool copies_trimmed(const struct copy *copy, const struct model_partition *partition)
+{
+    char prefix[300];
+    uint64_t start = 0;
+    size_t length = (size_t)snprintf(prefix, sizeof prefix, "/store/topics/%s/%u/", partition->topic->name,
+                                     (unsigned)(partition - partition->topic->partitions));
+    for (size_t i = 0; i < partition->first; i++)
+        start += partition->lines[i]->length;
+    for (size_t i = 0; i < copy->count; i++)
+        if (strncmp(copy->paths[i], prefix, length) == 0 && copy->paths[i][length] >= '0' &&
+            copy->paths[i][length] <= '9' && strtoull(copy->paths[i] + length, NULL, 10) < start)
+            return true;
+    return false;
+}
+
 static void copy_begin(struct unplug *unplug)
 {
     struct model *model = &unplug->work.model;
     unplug->copy.count = 0;
     unplug->copy.running = true;
+    unplug->copy.sorted = sim_random_chance(&unplug->random, 50);
     unplug->copy.number++;
     simdisk_walk(unplug->work.disk, "/store", copy_note, &unplug->copy);
     for (size_t i = 0; i < MODEL_TOPICS; i++)
         for (size_t j = 0; j < MODEL_PARTITIONS; j++) {
             struct model_partition *partition = &model->topics[i].partitions[j];
             partition->copied = partition->durable;
-            partition->first_copied = partition->first;
-            for (size_t k = 0; k < WORK_PINS;
-                 k++) /* what it keeps below the start goes with it, in the midst of it all */
-                if (unplug->work.pins[k].partition == partition)
-                    partition->first_copied = SIZE_MAX;
+            partition->first_copied = copies_trimmed(&unplug->copy, partition) ? SIZE_MAX : partition->first;
         }
 }
 
@@ -431,10 +444,10 @@ static void copy_one(struct unplug *unplug)
     char to[400];
     if (!copy->running || !copy->count)
         return;
-    size_t i = (size_t)sim_random_below(&unplug->random, copy->count);
+    size_t i = copy->sorted ? 0 : (size_t)sim_random_below(&unplug->random, copy->count);
     snprintf(to, sizeof to, "/copy%u%s", copy->number, copy->paths[i]);
     (void)simdisk_copy(unplug->work.disk, copy->paths[i], to);
-    memcpy(copy->paths[i], copy->paths[--copy->count], sizeof copy->paths[0]);
+    memmove(copy->paths[i], copy->paths[i + 1], (--copy->count - i) * sizeof copy->paths[0]);
 }
 
 static bool copy_judge(struct unplug *unplug)
@@ -447,7 +460,9 @@ static bool copy_judge(struct unplug *unplug)
     struct simdisk *disk = simdisk_clone(work->disk);
     simdisk_kill(disk, 1);
     snprintf(path, sizeof path, "/copy%u/store", unplug->copy.number);
-    const struct tlog_options options = {.io = simdisk_io(disk), .no_upkeep = true, .journal_bytes = 16384};
+    const struct tlog_options options = {
+        .io = simdisk_io(disk), .no_upkeep = true, .journal_bytes = 16384, .note = work_note};
+    work_show(disk, "the copy");
     int error = tlog_store_open(&store, path, &options, &text);
     bool fine = !error || model_fail(&work->model, "a copy cannot be opened: %d %s", error, text.text);
     if (!error) {

@@ -25,7 +25,7 @@ uint64_t work_seeds(uint64_t first, unsigned *count)
     return strtoull(seed, NULL, 0);
 }
 
-static void note(void *arg, const char *line)
+void work_note(void *arg, const char *line)
 {
     if (getenv("TOPICFS_SIM_NOTES"))
         fprintf(stderr, "    %s\n", line);
@@ -39,7 +39,7 @@ int work_open(struct simdisk *disk, const struct work *work, struct tlog_store *
                                          .no_upkeep = true,
                                          .max_files = work->max_files,
                                          .journal_bytes = 16384,
-                                         .note = note};
+                                         .note = work_note};
     return tlog_store_open(out, "/store", &options, error);
 }
 

@@ -61,6 +61,8 @@ bool work_crash(struct work *work, enum model_crash crash, uint64_t seed);
 bool work_check_live(struct work *work);
 
 int work_open(struct simdisk *disk, const struct work *work, struct tlog_store **out, struct tlog_error *error);
+/* What the store tells people, printed with TOPICFS_SIM_NOTES. */
+void work_note(void *arg, const char *line);
 /* Closes a store whose process is to count as dead. */
 void work_bury(struct simdisk *disk, struct tlog_store *store);
 
