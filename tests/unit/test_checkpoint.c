@@ -19,7 +19,8 @@ static struct tlog_checkpoint_row row(uint8_t topic, uint32_t partition)
 
 static void fill(struct tlog_checkpoint *checkpoint, unsigned topics, unsigned partitions)
 {
-    *checkpoint = (struct tlog_checkpoint){.boot_id = "this boot", .store_id = "the store's own", .lsn = 123456789, .clock = {-1, 2, 3}};
+    *checkpoint = (struct tlog_checkpoint){
+        .boot_id = "this boot", .store_id = "the store's own", .lsn = 123456789, .clock = {-1, 2, 3}};
     checkpoint->rows = calloc(topics * partitions + 1, sizeof *checkpoint->rows);
     for (unsigned i = 0; i < topics; i++)
         for (unsigned k = 0; k < partitions; k++) /* in no order */

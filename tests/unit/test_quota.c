@@ -79,7 +79,7 @@ static void test_inodes_are_kept_for_what_is_there(void **state)
     struct unit *u = *state;
     struct tlog_topic *topic;
     unit_open(u);
-    struct tlog_partition *p = unit_partition(u, "t", 0);
+    (void)unit_partition(u, "t", 0);
     unit_config(u, "t", "segment.bytes=1KiB");
     simdisk_resize(u->disk, 1 << 30, 1000);
     unsigned made = 0;
@@ -93,7 +93,7 @@ static void test_inodes_are_kept_for_what_is_there(void **state)
     assert_int_equal(tlog_topic_create(u->store, "new", 1, NULL, &topic, &u->error), -ENOSPC);
     assert_non_null(strstr(u->error.text, "new: No space left"));
     assert_null(tlog_topic_get(u->store, "new"));
-    p = unit_get(u, "t", 0); /* it rolls on, and the checkpoint is written */
+    struct tlog_partition *p = unit_get(u, "t", 0); /* it rolls on, and the checkpoint is written */
     unit_lines(p, 0, 40, 100);
     assert_int_equal(p->segment_count, 4);
     assert_int_equal(tlog_store_sync(u->store), 0);

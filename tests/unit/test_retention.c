@@ -203,12 +203,12 @@ static void test_a_jump_back_deletes_nothing(void **state)
 static void test_another_boot_far_ahead(void **state)
 {
     struct unit *u = *state;
-    struct tlog_partition *p = filled(u, 4, "retention.ms=1d");
+    (void)filled(u, 4, "retention.ms=1d");
     unit_close(u);
     simdisk_power_cut(u->disk, 1);
     simdisk_jump(u->disk, 2 * day_ns);
     unit_open(u);
-    p = unit_get(u, "t", 0);
+    struct tlog_partition *p = unit_get(u, "t", 0);
     (void)later(u, p, 50 * minute_ns);
     assert_int_equal(start_of(p), 0);
     assert_true(is_doubted(u));
@@ -225,12 +225,12 @@ static void test_another_boot_far_ahead(void **state)
 static void test_another_boot_and_a_clock_set_right(void **state)
 {
     struct unit *u = *state;
-    struct tlog_partition *p = filled(u, 4, "retention.ms=1d");
+    (void)filled(u, 4, "retention.ms=1d");
     unit_close(u);
     simdisk_power_cut(u->disk, 1);
     simdisk_jump(u->disk, 2 * day_ns);
     unit_open(u);
-    p = unit_get(u, "t", 0);
+    struct tlog_partition *p = unit_get(u, "t", 0);
     (void)later(u, p, 30 * minute_ns);
     simdisk_jump(u->disk, -2 * day_ns);
     (void)later(u, p, 40 * minute_ns);

@@ -58,7 +58,8 @@ static void test_a_partition_comes_back(void **state)
     struct unit *u = *state;
     char *lines = unit_lines_text(0, 3 * LINES, LINE), expected[4000];
     unit_open(u);
-    struct tlog_partition *p = filled(u, "a.3", 0, 3), *q = unit_partition(u, "a.3", 1);
+    struct tlog_partition *p = filled(u, "a.3", 0, 3);
+    (void)unit_partition(u, "a.3", 1);
     struct tlog_writer *writer = unit_writer(u, p);
     unit_write(writer, "unfinished");
     struct tlog_attr attr = {0600, 12, 34};
@@ -99,7 +100,7 @@ static void test_a_partition_comes_back(void **state)
     }
     assert_int_equal(restore(u), 0);
     p = unit_get(u, "a.3", 0);
-    q = unit_get(u, "a.3", 1);
+    struct tlog_partition *q = unit_get(u, "a.3", 1);
     assert_int_equal(unit_append(p, "and on\n"), 0);
     assert_int_equal(unit_append(q, "the other\n"), 0);
     snprintf(expected, sizeof expected, "%sunfinished\nand on\n", lines);
