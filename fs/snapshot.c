@@ -265,7 +265,7 @@ static void read_file(struct fuse_req *req, struct tfs_node *node, void *file, s
 static const struct tfs_tree file_tree = {
     .refusal = EROFS,
     .entry_seconds = FOREVER_SECONDS,
-    .attr_seconds = FOREVER_SECONDS,
+    .attr_seconds = TFS_DIR_ATTR_SECONDS, /* modes are the live ones */
     .stat = stat_file,
     .same = tfs_tree_same,
     .open = open_file,
