@@ -71,6 +71,16 @@ static bool holds_records(const struct tlog_partition *p)
     return p->end > p->start || p->pending > 0;
 }
 
+/* Whether partitions with records were removed from it: what `rm -r` leaves to rmdir. In the trash they can be restored
+ * as long as their topic can. */
+static bool remembers_ends(const struct tlog_topic *topic)
+{
+    for (unsigned i = 0; i < topic->ends_count; i++)
+        if (topic->ends[i].pos > 0)
+            return true;
+    return false;
+}
+
 /* With all the partitions' locks, so that nothing is appended meanwhile. */
 static int remove_locked(struct tlog_topic *topic, bool discard)
 {
@@ -90,7 +100,7 @@ static int remove_locked(struct tlog_topic *topic, bool discard)
             (void)sync_active(topic->partitions[i]);
     snprintf(topics, sizeof topics, "%s/topics", store->ground.path);
     int r;
-    if (records) {
+    if (records || remembers_ends(topic)) {
         r = move_to_trash(topic, NULL, dir, gone);
     } else {
         tlog_topic_hex(topic->head.id, id);

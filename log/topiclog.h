@@ -185,7 +185,8 @@ void tlog_topic_unref(struct tlog_topic *topic);
 int tlog_topic_create(struct tlog_store *store, const char *name, unsigned partitions, const struct tlog_attr *attr,
                       struct tlog_topic **out, struct tlog_error *error);
 /* Removes a topic without records: -ENOTEMPTY when a partition holds any or has an unfinished line. `discard`
- * deletes it with its records (it goes to the trash). Whoever still has references gets -ESTALE from what
+ * deletes it with its records (it goes to the trash, and so does one that partitions with records were removed from, so
+ * that they can be restored). Whoever still has references gets -ESTALE from what
  * changes anything, and can read on as long as the trash keeps it. */
 int tlog_topic_remove(struct tlog_topic *topic, bool discard);
 /* -EEXIST, -EINVAL, -ENAMETOOLONG as for create. */

@@ -140,15 +140,26 @@ static void explain(struct ctl_store *store, int result, const struct tlog_trash
         ctl_error(&store->error, result, "its topic was made anew since");
 }
 
-static int restore_at(const char *where, const char *name)
+/* `rm -r` removes the partitions before their topic: who restores the topic may want them, too. */
+static void tell_others(struct ctl_store *store, const char *topic)
+{
+    struct tlog_trash_item *items;
+    size_t count, others = 0;
+
+    if (store->backend->trash(store, &items, &count) < 0)
+        return;
+    for (size_t i = 0; i < count; i++)
+        others += items[i].partition >= 0 && strcmp(items[i].topic, topic) == 0;
+    free(items);
+    if (others > 0)
+        ctl_note("%s: partitions that were removed one by one are still in the trash: %zu", topic, others);
+}
+
+static int restore_one(struct ctl_store *store, const char *name, bool alone)
 {
     struct tlog_trash_item item;
-    struct ctl_store *store = ctl_store_open(where, CTL_WRITE);
-    int code = CTL_DONE;
-
-    if (!store)
-        return CTL_FAILED;
     int result = find_item(store, name, false, &item);
+
     if (result == 0) {
         store->error.text[0] = '\0';
         result = store->backend->restore(store, item.name);
@@ -156,28 +167,43 @@ static int restore_at(const char *where, const char *name)
             explain(store, result, &item);
     }
     if (result < 0)
-        code = ctl_fail(result, &store->error, "%s", name);
-    else if (item.partition < 0 && item.topic[0])
-        printf("%s\n", item.topic);
-    else if (item.topic[0])
+        return ctl_fail(result, &store->error, "%s", name);
+    if (item.partition >= 0)
         printf("%s/%d\n", item.topic, item.partition);
-    return ctl_store_close(store) < 0 ? CTL_FAILED : code;
+    else if (item.topic[0])
+        printf("%s\n", item.topic);
+    if (alone && item.partition < 0 && item.topic[0])
+        tell_others(store, item.topic);
+    return CTL_DONE;
 }
 
 static int run_restore(const struct ctl_command *self, int argc, char **argv)
 {
-    if (argc != 3 || argv[1][0] == '-' || argv[2][0] == '-')
+    int code = CTL_DONE;
+
+    for (int i = 1; i < argc; i++)
+        if (argv[i][0] == '-')
+            return ctl_misused(self, "%s: no such option", argv[i]);
+    if (argc < 3)
         return ctl_misused(self, "wants WHERE and ITEM");
-    return restore_at(argv[1], argv[2]);
+    struct ctl_store *store = ctl_store_open(argv[1], CTL_WRITE);
+    if (!store)
+        return CTL_FAILED;
+    for (int i = 2; i < argc; i++) {
+        int one = restore_one(store, argv[i], argc == 3);
+        code = one > code ? one : code;
+    }
+    return ctl_store_close(store) < 0 ? CTL_FAILED : code;
 }
 
 const struct ctl_command ctl_restore = {
     .name = "restore",
-    .arguments = "WHERE ITEM|TOPIC[/PARTITION]",
+    .arguments = "WHERE ITEM|TOPIC[/PARTITION]...",
     .summary = "put back what was deleted",
-    .details = "Puts an item of the trash back where it was, and prints where. ITEM is a name that `topicctl trash` "
-               "shows; for\n"
-               "a TOPIC or TOPIC/PARTITION, the one removed last. Nothing that is there is replaced (exit status 1).",
+    .details =
+        "Puts items of the trash back where they were, one after the other, and prints where. ITEM is a name that\n"
+        "`topicctl trash` shows; for a TOPIC or TOPIC/PARTITION, the one removed last. Nothing that is there is\n"
+        "replaced (exit status 1). A partition wants its topic back first.",
     .run = run_restore,
 };
 

@@ -130,6 +130,22 @@ def test_partition_three_of_a_is_not_topic_a_three(where):
     assert consume(where, "a.3") == b"topic\n" and consume(where, "a/3") == b"partition\n"
 
 
+def test_what_rm_removed_piece_by_piece(idle):
+    """The partitions first, then the topic, as rm -r does it."""
+    idle.start()
+    make(idle.path, "orders", b"a\n", b"", b"c\n")
+    ctl("config", idle.path, "orders", "--set", "delete.enable=true")
+    run("rm", "-r", idle.path / "orders")
+    assert [(each["topic"], each["partition"]) for each in trash(idle.path)] == [
+        ("orders", 0), ("orders", 2), ("orders", None)]
+    idle.restart()
+    assert "its topic is not there" in said(ctl("restore", idle.path, "orders/2", code=1))
+    done = ctl("restore", idle.path, "orders")
+    assert done.stdout == b"orders\n" and "orders: partitions that were removed one by one" in said(done)
+    assert ctl("restore", idle.path, "orders/0", "orders/2").stdout == b"orders/0\norders/2\n"
+    assert consume(idle.path, "orders") == b"a\nc\n" and trash(idle.path) == []
+
+
 def test_nothing_that_is_there_is_replaced(where):
     make(where, "orders", b"a\n", b"b\n")
     delete(where, "orders/1")

@@ -232,15 +232,42 @@ static void test_a_topic_made_anew(void **state)
     assert_int_equal(tlog_partition_remove(unit_get(u, "other", 0), true), 0);
     assert_int_equal(tlog_topic_remove(unit_topic(u, "other"), false), 0);
     free(all);
-    assert_int_equal(restore(u), -ENOENT);
+    all = items(u, 2);
+    assert_item(all, "other", 0);
+    assert_int_equal(tlog_store_restore(u->store, all[0].name, &u->error), -ENOENT);
     assert_non_null(strstr(u->error.text, "its topic is not there"));
     (void)unit_topic(u, "other");
-    assert_int_equal(restore(u), -EBADMSG);
+    assert_int_equal(tlog_store_restore(u->store, all[0].name, &u->error), -EBADMSG);
     assert_non_null(strstr(u->error.text, "its topic was made anew since"));
+    free(all);
     assert_int_equal(tlog_store_restore(u->store, "t.0.1", &u->error), -ENOENT);
     assert_int_equal(tlog_store_restore(u->store, "../topics", &u->error), -ENOENT);
     assert_int_equal(tlog_store_restore(u->store, "", &u->error), -ENOENT);
     assert_int_equal(tlog_store_discard(u->store, "..", &u->error), -ENOENT);
+}
+
+/* `rm -r` removes the partitions one by one, then the topic, in which no records are left. */
+static void test_piece_by_piece(void **state)
+{
+    struct unit *u = *state;
+    unit_open(u);
+    struct tlog_partition *p = filled(u, "t", 0, 1), *q = filled(u, "t", 1, 2);
+    assert_int_equal(tlog_partition_remove(p, true), 0);
+    assert_int_equal(tlog_partition_remove(q, true), 0);
+    assert_int_equal(tlog_topic_remove(unit_topic(u, "t"), false), 0);
+    struct tlog_trash_item *all = items(u, 3);
+    assert_string_equal(all[2].topic, "t");
+    assert_int_equal(all[2].partition, -1);
+    unit_close(u);
+    unit_open(u);
+    for (int i = 2; i >= 0; i--)
+        assert_int_equal(tlog_store_restore(u->store, all[i].name, &u->error), 0);
+    free(all);
+    assert_lines(unit_get(u, "t", 0), 0, LINES);
+    assert_lines(unit_get(u, "t", 1), 0, 2 * LINES);
+    /* One that never held a record leaves nothing. */
+    assert_int_equal(tlog_topic_remove(unit_topic(u, "empty"), false), 0);
+    free(items(u, 0));
 }
 
 /* What earlier versions, and a removal on a full disk, left: the name tells. */
@@ -482,6 +509,7 @@ int main(void)
         UNIT_SIM(test_a_topic_comes_back),
         UNIT_SIM(test_sealed_segments_come_back),
         UNIT_BOTH(test_a_topic_made_anew),
+        UNIT_BOTH(test_piece_by_piece),
         UNIT_SIM(test_without_an_origin),
         UNIT_BOTH(test_long_names),
         UNIT_SIM(test_cut_short),
