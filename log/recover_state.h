@@ -11,7 +11,7 @@ struct tlog_recovering {
     const struct tlog_io *io;
     char dir[TLOG_NAME_BYTES];
     bool failed_marker, raw, changed, copied;
-    bool restored; /* it has an `origin`: it was in the trash, or was to go there */
+    bool restored;        /* it has an `origin`: it was in the trash, or was to go there */
     struct tlog_point at; /* where the log ends, as found so far */
     uint64_t start;       /* what lies below was trimmed; 0: nothing is known of a trim */
     unsigned segment;     /* the one that it stands in */

@@ -62,7 +62,7 @@ static int setup(void **state)
     assert_true(bounds.start > 0 && bounds.sealed_bytes > 1024);
     fixture->start_line = (unsigned)bounds.start_seq;
     assert_int_equal(tlog_partition_append(partition, "tail\n", 5, 1), 0);
-    memcpy(fixture->text + fixture->end, "tail\n", 5);
+    strcpy(fixture->text + fixture->end, "tail\n");
     fixture->end += 5;
     assert_int_equal(tlog_partition_sync_wait(partition), 0);
     tlog_partition_unref(partition);

@@ -13,7 +13,7 @@ struct unplug_options {
     unsigned point_percent;  /* of the operations looked at; 0: all */
     bool copies;             /* the store is copied while it runs, and the copies judged */
     bool large, topics;
-    bool keeps; /* sealing, trimming and pinning are most of it */
+    bool keeps;                          /* sealing, trimming and pinning are most of it */
     const char *lie_sync, *lie_sync_dir; /* see simdisk_lie */
     bool lie_keeping;                    /* only while the store seals and trims */
 };

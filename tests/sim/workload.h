@@ -31,15 +31,15 @@ struct work {
     uint64_t step;
     const char *what; /* the step, for messages */
     unsigned max_files;
-    bool large;             /* some writes are of more than 256 KiB */
-    bool topics;            /* topics come, go and change their names */
-    bool keeps;             /* much is sealed, trimmed and pinned */
-    bool lingers;           /* raw files stay for long */
-    bool faulty;            /* the disk fails now and then: errors are answers like others */
-    bool struck;            /* an error was answered */
+    bool large;   /* some writes are of more than 256 KiB */
+    bool topics;  /* topics come, go and change their names */
+    bool keeps;   /* much is sealed, trimmed and pinned */
+    bool lingers; /* raw files stay for long */
+    bool faulty;  /* the disk fails now and then: errors are answers like others */
+    bool struck;  /* an error was answered */
     const char *keeping_lie_sync, *keeping_lie_sync_dir; /* see simdisk_lie: while it seals and trims */
-    bool lies;              /* the disk does not keep what it was told to sync */
-    enum model_crash floor; /* the worst that happened before the recovery under way */
+    bool lies;                                           /* the disk does not keep what it was told to sync */
+    enum model_crash floor;                              /* the worst that happened before the recovery under way */
     /* Called when a call has returned and the model still is what it was before. */
     void (*returned)(struct work *work);
     void *arg;
