@@ -307,10 +307,11 @@ void tlog_frames_stop(struct tlog_frames *cache)
 
 void tlog_frames_release(struct tlog_frames *cache)
 {
-    struct tlog_frame *frame;
     tlog_frames_stop(cache);
-    while ((frame = take_oldest(cache, true)))
-        frame_free(cache, frame);
+    for (struct tlog_frame *f = cache->list.next, *next; f != &cache->list; f = next) {
+        next = f->next;
+        frame_free(cache, f);
+    }
     pthread_mutex_destroy(&cache->lock);
     pthread_cond_destroy(&cache->loaded);
     pthread_cond_destroy(&cache->returned);

@@ -113,7 +113,7 @@ int tlog_partition_new(struct tlog_partition **out, struct tlog_topic_head *topi
     p->topic = topic;
     p->number = number;
     p->log = atomic_fetch_add(&p->ground->logs, 1);
-    p->set_mtime_end = UINT64_MAX;
+    p->set_mtime_end = p->sealed_start = UINT64_MAX;
     atomic_init(&p->refs, 1);
     pthread_mutex_init(&p->lock, NULL);
     pthread_mutex_init(&p->flush_lock, NULL);
@@ -238,16 +238,6 @@ uint64_t tlog_active_disk_bytes(const struct tlog_partition *p)
     return ((log + 4095) & ~(uint64_t)4095) + ((p->idx_bytes + 4095) & ~(uint64_t)4095);
 }
 
-/* Of the log from the start on. */
-static uint64_t sealed_bytes(const struct tlog_partition *p)
-{
-    uint64_t bytes = p->sealed_bytes;
-    for (unsigned i = 0; i < tlog_segment_first(p); i++)
-        if (p->segments[i].sealed_file_bytes > 0)
-            bytes -= p->segments[i + 1].pos - p->segments[i].pos;
-    return bytes;
-}
-
 void tlog_partition_bounds(struct tlog_partition *partition, struct tlog_bounds *out)
 {
     struct tlog_partition *p = partition;
@@ -270,7 +260,7 @@ void tlog_partition_bounds(struct tlog_partition *partition, struct tlog_bounds 
         .failed = p->sync_error != 0 || atomic_load(&p->ground->failed),
         .damaged = p->damaged,
         .segments = p->segment_count - tlog_segment_first(p),
-        .sealed_bytes = sealed_bytes(p),
+        .sealed_bytes = tlog_partition_sealed_bytes(p),
         .deleted = p->deleted,
     };
     pthread_mutex_unlock(&p->lock);

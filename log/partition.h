@@ -102,7 +102,8 @@ struct tlog_partition {
     int64_t segment_first_ns;   /* the first append to the active segment; 0: none */
     int64_t changed_ns;         /* ctime */
     uint64_t closed_disk_bytes; /* of all segments but the active one */
-    uint64_t sealed_bytes;      /* of the log in sealed segments, those below the start counted */
+    uint64_t sealed_bytes;      /* of the log in sealed segments, while start was sealed_start; see below */
+    uint64_t sealed_start;      /* UINT64_MAX: to be added up anew */
 
     uint64_t claimed; /* damaged: what the checkpoint goes on calling synced, so that every start finds the damage */
 
@@ -189,6 +190,8 @@ void tlog_append_lock(struct tlog_partition *p);
 
 /* The rest expects the lock to be held, unless said otherwise. */
 
+/* How many bytes of the log, from the start on, are in sealed segments. */
+uint64_t tlog_partition_sealed_bytes(struct tlog_partition *p);
 /* What the active segment takes on disk. */
 uint64_t tlog_active_disk_bytes(const struct tlog_partition *p);
 /* The open files of segment number i, in the form that is read. Files are opened with the lock held, sealed ones too:

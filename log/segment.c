@@ -50,20 +50,31 @@ int tlog_segment_add(struct tlog_partition *p, uint64_t pos, uint64_t seq, unsig
 void tlog_segment_form(struct tlog_partition *p, unsigned i, unsigned form, const struct tlog_io_stat *st)
 {
     struct tlog_segment *segment = &p->segments[i];
-    bool sealed = form == TLOG_SEALED, was = segment->sealed_file_bytes > 0;
+    bool sealed = form == TLOG_SEALED;
     uint64_t *counted = sealed ? &segment->sealed_disk_bytes : &segment->raw_disk_bytes;
     uint64_t now = st ? st->disk_bytes : 0;
-    uint64_t bytes = (i + 1 < p->segment_count ? p->segments[i + 1].pos : p->end) - segment->pos;
     p->closed_disk_bytes += now - *counted;
     *counted = now;
     if (sealed) {
-        p->sealed_bytes += (st ? bytes : 0) - (was ? bytes : 0);
+        p->sealed_start = UINT64_MAX;
         segment->sealed_file_bytes = st ? st->size_bytes : 0;
         segment->sealed_mtime_ns = st ? st->mtime_ns : 0;
     }
     segment->forms = st ? segment->forms | form : segment->forms & ~form;
     if (!st && segment->handle && sealed == (segment->handle->sealed != NULL))
         tlog_handles_close(&p->ground->handles, &segment->handle);
+}
+
+uint64_t tlog_partition_sealed_bytes(struct tlog_partition *p)
+{
+    if (p->sealed_start == p->start)
+        return p->sealed_bytes;
+    p->sealed_bytes = 0;
+    for (unsigned i = tlog_segment_first(p); i < p->segment_count; i++)
+        if (p->segments[i].forms & TLOG_SEALED)
+            p->sealed_bytes += (i + 1 < p->segment_count ? p->segments[i + 1].pos : p->end) - p->segments[i].pos;
+    p->sealed_start = p->start;
+    return p->sealed_bytes;
 }
 
 void tlog_segments_forget(struct tlog_partition *p, unsigned count)

@@ -2,6 +2,8 @@
  * records and entries. */
 #include "unit.h"
 
+#define FIRST "topics/t/0/00000000000000000000.zst"
+
 enum { SEGMENT = 600 << 10, LINES = 24000, LINE_MOST = 200 };
 
 /* ---- a log of lines of any length, over several segments ---- */
@@ -254,7 +256,7 @@ static void test_a_corrupt_frame_fails_alone(void **state)
 {
     struct unit *u = *state;
     enum { ZST_FRAME = 1 };
-    char byte, name[100];
+    char byte;
     struct tlog_handle *handle;
     struct history *h = history(u);
     seal_all(u, h);
@@ -262,8 +264,7 @@ static void test_a_corrupt_frame_fails_alone(void **state)
     assert_int_equal(tlog_segment_open(h->p, 0, &handle), 0);
     uint64_t foff = handle->sealed->frame_foffs[ZST_FRAME] + 1000;
     pthread_mutex_unlock(&h->p->lock);
-    snprintf(name, sizeof name, "topics/t/0/%020u.zst", 0);
-    unit_flip(u, name, foff);
+    unit_flip(u, FIRST, foff);
     for (unsigned i = 0; i < 3; i++) {
         static char got[1 << 20];
         struct tlog_view view;
@@ -278,7 +279,7 @@ static void test_a_corrupt_frame_fails_alone(void **state)
     assert_int_equal(damages(u), 1); /* told once */
     assert_non_null(strstr(u->notes, "t/0/00000000000000000000.zst: frame 1 "));
     assert_null(strstr(strstr(u->notes, "frame 1 ") + 1, "frame 1 "));
-    unit_flip(u, name, foff); /* it was the disk's mistake: nothing of it was kept */
+    unit_flip(u, FIRST, foff); /* it was the disk's mistake: nothing of it was kept */
     assert_bytes(h, 0, h->bytes);
     forget(h);
 }
@@ -319,8 +320,7 @@ static void test_files_that_are_missing_or_damaged(void **state)
     unit_unlink(u, name);
     assert_int_equal(tlog_partition_read(h->p, pos, &byte, 1), -EIO);
     assert_int_equal(tlog_segment_file_open(h->p, pos, &file), -ENOENT);
-    snprintf(name, sizeof name, "topics/t/0/%020u.zst", 0);
-    unit_flip(u, name, unit_size(u, name) - 1);
+    unit_flip(u, FIRST, unit_size(u, FIRST) - 1);
     assert_int_equal(tlog_partition_read(h->p, 0, &byte, 1), -EIO);
     assert_int_equal(damages(u), 2);
     assert_bytes(h, h->p->segments[3].pos, h->bytes);
@@ -455,6 +455,12 @@ static void test_segments_and_their_files(void **state)
         unit_seal_live(u, h->p, h->p->segments[i].pos, true);
     assert_int_equal(unit_bounds(h->p).sealed_bytes, tlog_active(h->p)->pos);
     assert_true(unit_bounds(h->p).disk_bytes > raw_bytes); /* both forms count */
+    struct tlog_pin pin;                                   /* what is trimmed and pinned is no part of the log */
+    uint64_t second = h->p->segments[1].pos;
+    assert_int_equal(tlog_partition_pin(h->p, 0, &pin), 0);
+    assert_int_equal(tlog_partition_trim(h->p, second, NULL), 0);
+    assert_int_equal(unit_bounds(h->p).sealed_bytes, tlog_active(h->p)->pos - second);
+    tlog_pin_release(&pin);
     unit_reopen(u);
     h->p = unit_get(u, "t", 0);
     assert_int_equal(tlog_partition_segments(h->p, &infos, &count), 0);
@@ -568,7 +574,7 @@ static void *read_on(void *arg)
     for (; !atomic_load(reader->stop) || reader->rounds == 0; reader->rounds++) {
         size_t length = 1 + next_random(&reader->random) % (400 << 10);
         if (!reader->in_order || pos >= h->bytes)
-            pos = next_random(&reader->random) % h->bytes;
+            pos = next_random(&reader->random) % (h->bytes > 0 ? h->bytes : 1);
         if (!reads_right(h, pos, length, reader->in_order, buffer))
             atomic_fetch_add(reader->failures, 1);
         pos += length;
