@@ -99,16 +99,67 @@ static int cut(struct tfs *fs, const char *name, pid_t process, int64_t time_ns,
     }
     snprintf(instant->name, sizeof instant->name, "%s", name);
     instant->process = process;
+    instant->kept = true;
+    instant->refs = 1;
     instant->next = fs->instants.list;
     fs->instants.list = instant;
     *out = instant;
     return 0;
 }
 
+/* How long it may be looked up again. */
+static int64_t kept_seconds(const struct tfs_instant *instant)
+{
+    return instant->process != 0 ? TFS_INSTANT_OWN_SECONDS : TFS_INSTANT_IDLE_SECONDS;
+}
+
+/* With instants->lock: takes those out that nobody refers to any more, to be freed without it. */
+static struct tfs_instant *take_dead(struct tfs_instants *instants)
+{
+    struct tfs_instant *dead = NULL;
+
+    for (struct tfs_instant **at = &instants->list, *instant; (instant = *at) != NULL;) {
+        if (instant->refs > 0) {
+            at = &instant->next;
+            continue;
+        }
+        *at = instant->next;
+        instant->next = dead;
+        dead = instant;
+    }
+    return dead;
+}
+
+static void free_all(struct tfs_instant *instants)
+{
+    while (instants != NULL) {
+        struct tfs_instant *next = instants->next;
+        free_instant(instants);
+        instants = next;
+    }
+}
+
+/* With instants->lock. */
+static void let_go(struct tfs_instants *instants, bool all)
+{
+    for (struct tfs_instant *instant = instants->list; instant != NULL; instant = instant->next)
+        if (instant->kept && (all || idle(instant, kept_seconds(instant)))) {
+            instant->kept = false;
+            instant->refs--;
+        }
+}
+
 void tfs_instants_init(struct tfs_instants *instants)
 {
     pthread_mutex_init(&instants->lock, NULL);
     instants->list = NULL;
+}
+
+void tfs_instants_release(struct tfs_instants *instants)
+{
+    let_go(instants, true);
+    free_all(take_dead(instants));
+    pthread_mutex_destroy(&instants->lock);
 }
 
 int tfs_instant_find(struct tfs *fs, const char *name, pid_t caller, struct tfs_instant **out)
@@ -121,12 +172,11 @@ int tfs_instant_find(struct tfs *fs, const char *name, pid_t caller, struct tfs_
         (strcmp(name, "now") != 0 && !tfs_when_parse(name, clock_ns(CLOCK_REALTIME), &time_ns, &relative)))
         return -ENOENT;
     pid_t process = relative ? process_of(caller) : 0;
-    int64_t kept_seconds = relative ? TFS_INSTANT_OWN_SECONDS : TFS_INSTANT_IDLE_SECONDS;
 
     pthread_mutex_lock(&fs->instants.lock);
     struct tfs_instant *instant = fs->instants.list;
     while (instant != NULL &&
-           (instant->process != process || strcmp(instant->name, name) != 0 || idle(instant, kept_seconds)))
+           (instant->process != process || strcmp(instant->name, name) != 0 || idle(instant, kept_seconds(instant))))
         instant = instant->next;
     if (instant == NULL)
         result = cut(fs, name, process, time_ns, &instant);
@@ -142,16 +192,10 @@ int tfs_instant_find(struct tfs *fs, const char *name, pid_t caller, struct tfs_
 void tfs_instant_unref(struct tfs *fs, struct tfs_instant *instant)
 {
     pthread_mutex_lock(&fs->instants.lock);
-    bool last = --instant->refs == 0;
-    if (last) {
-        struct tfs_instant **at = &fs->instants.list;
-        while (*at != instant)
-            at = &(*at)->next;
-        *at = instant->next;
-    }
+    instant->refs--;
+    struct tfs_instant *dead = take_dead(&fs->instants);
     pthread_mutex_unlock(&fs->instants.lock);
-    if (last)
-        free_instant(instant);
+    free_all(dead);
 }
 
 void tfs_instant_use(struct tfs_instant *instant)
@@ -171,7 +215,7 @@ static bool forgettable(const struct tfs_instants *instants, const struct tfs_in
     return true;
 }
 
-void tfs_instants_forget_idle(struct tfs *fs)
+void tfs_instants_expire(struct tfs *fs)
 {
     struct tfs_node *directory;
 
@@ -183,6 +227,9 @@ void tfs_instants_forget_idle(struct tfs *fs)
             instant->forgotten = true;
             tfs_notify_gone(&fs->notify, tfs_node_id(fs, directory), instant->name);
         }
+    let_go(&fs->instants, false);
+    struct tfs_instant *dead = take_dead(&fs->instants);
     pthread_mutex_unlock(&fs->instants.lock);
+    free_all(dead);
     tfs_node_unref(fs, directory, 1);
 }

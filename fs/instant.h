@@ -5,9 +5,9 @@
  * the calendar is the same for all. Whoever is inside (has a working directory or an open file or directory there)
  * stays in what he entered.
  *
- * A cut pins the log from its start on. It lives as long as the kernel knows a name below it: the kernel is told to
- * forget those of an instant that nobody has used for TFS_INSTANT_IDLE_SECONDS, and what is still in use then stays.
- * Any thread. */
+ * A cut pins the log from its start on. It lives as long as it may be looked up again, or the kernel knows a name below
+ * it: the kernel is told to forget those of an instant that nobody has used for TFS_INSTANT_IDLE_SECONDS, and what is
+ * still in use then stays. Any thread. */
 #ifndef TFS_INSTANT_H
 #define TFS_INSTANT_H
 
@@ -40,6 +40,7 @@ struct tfs_instant {
     _Atomic int64_t used_ns; /* CLOCK_MONOTONIC */
     /* instants.lock */
     unsigned refs;
+    bool kept;      /* one of them is the list's: it may be looked up again */
     bool forgotten; /* the kernel was told to forget it */
     struct tfs_instant *next;
 };
@@ -56,7 +57,10 @@ int tfs_instant_find(struct tfs *fs, const char *name, pid_t caller, struct tfs_
 void tfs_instant_unref(struct tfs *fs, struct tfs_instant *instant);
 /* It was used just now. */
 void tfs_instant_use(struct tfs_instant *instant);
-/* Has the kernel forget the names of instants that are idle. */
-void tfs_instants_forget_idle(struct tfs *fs);
+/* Lets go of instants that nobody will find again, and has the kernel forget the names of those that are idle. To be
+ * called now and then. */
+void tfs_instants_expire(struct tfs *fs);
+/* Frees what is kept, at the end. */
+void tfs_instants_release(struct tfs_instants *instants);
 
 #endif

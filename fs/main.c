@@ -131,6 +131,7 @@ static int close_store(struct tfs *fs)
         nanosleep(&moment, NULL);
     tfs_handles_close(fs);
     tfs_nodes_release(fs);
+    tfs_instants_release(&fs->instants);
     tfs_trash_release(&fs->trash);
     int result = tlog_store_close(fs->store, &error);
     if (result != 0)

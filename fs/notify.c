@@ -98,13 +98,13 @@ static struct timespec seconds_from_now(int seconds)
 /* The same: nothing to tell, unless somebody has stopped using an instant. */
 static void rest(struct tfs_notify *notify)
 {
-    enum { SECONDS = 60 };
+    enum { SECONDS = TFS_INSTANT_OWN_SECONDS };
     const struct timespec until = seconds_from_now(SECONDS);
 
     if (pthread_cond_timedwait(&notify->wake, &notify->lock, &until) != ETIMEDOUT)
         return;
     pthread_mutex_unlock(&notify->lock);
-    tfs_instants_forget_idle(notify->fs);
+    tfs_instants_expire(notify->fs);
     pthread_mutex_lock(&notify->lock);
 }
 

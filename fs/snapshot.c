@@ -242,8 +242,8 @@ static int open_file(struct tfs *fs, struct tfs_node *node, void **file)
 
 static void close_file(struct tfs *fs, struct tfs_node *node, void *file)
 {
-    free(file);
     close_below(fs, node, file);
+    free(file);
 }
 
 static void read_file(struct fuse_req *req, struct tfs_node *node, void *file, size_t bytes, uint64_t offset)

@@ -39,14 +39,41 @@ static bool parse_calendar(const char *text, const char *format, int64_t *time_n
     if (end == NULL || *end != '\0')
         return false;
     time_t seconds = timegm(&fields);
-    if (seconds < 0 || seconds > INT64_MAX / SECOND_NS || gmtime_r(&seconds, &fields) == NULL)
+    if (seconds < 0 || seconds > INT64_MAX / SECOND_NS - 1 || gmtime_r(&seconds, &fields) == NULL)
         return false;
     *time_ns = seconds * SECOND_NS;
-    if (strftime(again, sizeof again, "%Y-%m-%dT%H:%M:%SZ", &fields) == 0)
+    if (strftime(again, sizeof again, "%Y-%m-%dT%H:%M:%S", &fields) == 0)
         return false;
     if (strchr(text, 'T') == NULL)
         again[strcspn(again, "T")] = '\0';
     return strcmp(again, text) == 0;
+}
+
+/* What stands between the seconds and the Z: nothing, or a point and up to nine digits. */
+static bool parse_fraction(const char *text, int64_t *ns)
+{
+    enum { MAX_DIGITS = 9 };
+    size_t digits = text[0] == '.' ? strspn(text + 1, "0123456789") : 0;
+    int64_t unit = SECOND_NS;
+
+    *ns = 0;
+    for (size_t i = 1; i <= digits && i <= MAX_DIGITS; i++)
+        *ns += (unit /= 10) * (text[i] - '0');
+    return strcmp(text, "Z") == 0 || (digits > 0 && digits <= MAX_DIGITS && strcmp(text + 1 + digits, "Z") == 0);
+}
+
+static bool parse_moment(const char *text, int64_t *time_ns)
+{
+    enum { SECONDS_END = sizeof "2026-11-22T10:00:00" - 1 };
+    char seconds[SECONDS_END + 1] = "";
+    int64_t ns;
+
+    strncat(seconds, text, SECONDS_END);
+    if (strlen(seconds) < SECONDS_END || !parse_fraction(text + SECONDS_END, &ns) ||
+        !parse_calendar(seconds, "%Y-%m-%dT%H:%M:%S", time_ns))
+        return false;
+    *time_ns += ns;
+    return true;
 }
 
 bool tfs_when_parse(const char *text, int64_t now_ns, int64_t *time_ns, bool *relative)
@@ -54,5 +81,5 @@ bool tfs_when_parse(const char *text, int64_t now_ns, int64_t *time_ns, bool *re
     *relative = text[0] == '-';
     if (*relative)
         return parse_ago(text + 1, now_ns, time_ns);
-    return parse_calendar(text, "%Y-%m-%d", time_ns) || parse_calendar(text, "%Y-%m-%dT%H:%M:%SZ", time_ns);
+    return parse_calendar(text, "%Y-%m-%d", time_ns) || parse_moment(text, time_ns);
 }

@@ -1,5 +1,5 @@
-/* Instants as they are named in `.at/`: `2026-11-22T10:00:00Z`, `2026-11-22` (its first moment, UTC), `-15m` `-2h`
- * `-3d` ago. Pure. */
+/* Instants as they are named in `.at/`: `2026-11-22T10:00:00Z`, also with a fraction of a second, `2026-11-22` (its
+ * first moment, UTC), `-15m` `-2h` `-3d` ago. Pure. */
 #ifndef TFS_WHEN_H
 #define TFS_WHEN_H
 

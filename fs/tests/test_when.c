@@ -13,11 +13,17 @@ static void reads_the_calendar(void **state)
 {
     static const struct {
         const char *text;
-        int64_t seconds;
+        int64_t seconds, ns;
     } times[] = {
-        {"1970-01-01", 0},          {"1970-01-01T00:00:01Z", 1},
-        {"2026-11-22", 1795305600}, {"2026-11-22T10:00:00Z", 1795341600},
-        {"2024-02-29", 1709164800}, {"2024-02-29T23:59:59Z", 1709251199},
+        {"2026-11-22T10:00:00.5Z", 1795341600, 500000000},
+        {"2026-11-22T10:00:00.000000001Z", 1795341600, 1},
+        {"2026-11-22T10:00:00.123456789Z", 1795341600, 123456789},
+        {"1970-01-01", 0, 0},
+        {"1970-01-01T00:00:01Z", 1, 0},
+        {"2026-11-22", 1795305600, 0},
+        {"2026-11-22T10:00:00Z", 1795341600, 0},
+        {"2024-02-29", 1709164800, 0},
+        {"2024-02-29T23:59:59Z", 1709251199, 0},
     };
 
     (void)state;
@@ -26,7 +32,7 @@ static void reads_the_calendar(void **state)
         bool relative = true;
         if (!tfs_when_parse(times[i].text, NOW_NS, &time_ns, &relative))
             fail_msg("\"%s\" was not taken", times[i].text);
-        assert_int_equal(time_ns, times[i].seconds * 1000000000);
+        assert_int_equal(time_ns, times[i].seconds * 1000000000 + times[i].ns);
         assert_false(relative);
     }
 }
@@ -96,6 +102,11 @@ static void refuses_all_else(void **state)
         "99999-01-01",
         "2023-02-29",
         "2026-11-22T10:00:00ZT",
+        "2026-11-22T10:00:00.Z",
+        "2026-11-22T10:00:00.5",
+        "2026-11-22T10:00:00.1234567890Z",
+        "2026-11-22T10:00:00.-5Z",
+        "2026-11-22.5",
         "2026-11-22 10:00:00Z",
         "-15m/",
         "..",
