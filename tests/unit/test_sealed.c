@@ -40,11 +40,11 @@ static void fill(uint8_t *to, size_t bytes, bool noise, uint64_t *random)
     for (size_t i = 0; i < bytes;) {
         char word[24];
         uint64_t r = next_random(random);
+        size_t n = sizeof r;
         if (noise)
-            snprintf(word, sizeof word, "%c%c%c%c", (char)r, (char)(r >> 8), (char)(r >> 16), (char)(r >> 24));
+            memcpy(word, &r, sizeof r);
         else
-            snprintf(word, sizeof word, "%s%u", words[r % 8], (unsigned)(r >> 32) % 1000);
-        size_t n = noise ? 4 : strlen(word);
+            n = (size_t)snprintf(word, sizeof word, "%s%u", words[r % 8], (unsigned)(r >> 32) % 1000);
         n = n < bytes - i ? n : bytes - i;
         memcpy(to + i, word, n);
         i += n;
