@@ -73,8 +73,7 @@ static int drop_baseless(struct tlog_recovering *s, const struct tlog_checkpoint
 {
     uint64_t start = s->start ? s->start : start_of(s).pos;
     bool believed = s->recover->same_boot || s->recover->copied || s->recover->lost;
-    bool restored = s->restored || tlog_topic_of(s->p)->restored;
-    bool left = !believed && !restored && tlog_recover_sealed_count(s) == 0;
+    bool left = !believed && tlog_recover_sealed_count(s) == 0;
     if (!left || s->p->segment_count == 0 || s->p->segments[0].pos <= start || (row && row->synced > start))
         return 0;
     return tlog_recover_drop_segments(s, 0);

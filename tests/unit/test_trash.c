@@ -219,6 +219,62 @@ static void test_sealed_segments_come_back(void **state)
     assert_string_equal(unit_verify(u), "");
 }
 
+/* What had been trimmed and was pinned goes to the trash with the rest, and does not come back with it. */
+static void test_pinned_segments_do_not_come_back(void **state)
+{
+    struct unit *u = *state;
+    struct tlog_pin pin;
+    char byte;
+    for (unsigned whole = 0; whole < 2; whole++) {
+        static const char *const names[] = {"t", "u"};
+        unit_open(u);
+        struct tlog_partition *p = filled(u, names[whole], 0, 4);
+        assert_int_equal(tlog_partition_pin(p, 0, &pin), 0);
+        assert_int_equal(tlog_partition_trim(p, 2 * SEGMENT, NULL), 0);
+        if (whole)
+            assert_int_equal(tlog_topic_remove(unit_topic(u, names[whole]), true), 0);
+        else
+            assert_int_equal(tlog_partition_remove(p, true), 0);
+        assert_int_equal(tlog_partition_read(p, 0, &byte, 1), 1); /* the pin holds */
+        tlog_pin_release(&pin);
+        assert_int_equal(restore(u), 0);
+        p = unit_get(u, names[whole], 0);
+        assert_int_equal(unit_bounds(p).start, 2 * SEGMENT);
+        assert_int_equal(unit_bounds(p).start_seq, 2 * LINES);
+        assert_lines(p, 2 * LINES, 2 * LINES);
+        assert_int_equal(tlog_partition_read(p, 0, &byte, 1), -ESTALE);
+        unit_close(u);
+        assert_string_equal(unit_verify(u), "");
+    }
+}
+
+/* What was durable when it was removed is so in the trash: unfinished lines too, which the removal ends. */
+static void test_the_trash_is_durable(void **state)
+{
+    struct unit *u = *state;
+    for (unsigned whole = 0; whole < 2; whole++) {
+        static const char *const names[] = {"t", "u"};
+        char expected[2000], *lines = unit_lines_text(0, LINES, LINE);
+        unit_open(u);
+        struct tlog_partition *p = filled(u, names[whole], 0, 1);
+        unit_write(unit_writer(u, p), "unfinished");
+        assert_int_equal(tlog_partition_sync_wait(p), 0);
+        if (whole)
+            assert_int_equal(tlog_topic_remove(unit_topic(u, names[whole]), true), 0);
+        else
+            assert_int_equal(tlog_partition_remove(p, true), 0);
+        unit_release(u);
+        assert_int_equal(tlog_store_sync(u->store), 0); /* the journal forgets it */
+        unit_power_cut(u, 11 + whole);
+        unit_open(u);
+        assert_int_equal(restore(u), 0);
+        snprintf(expected, sizeof expected, "%sunfinished\n", lines);
+        free(lines);
+        unit_assert_text(unit_get(u, names[whole], 0), expected);
+        unit_close(u);
+    }
+}
+
 static void test_a_topic_made_anew(void **state)
 {
     struct unit *u = *state;
@@ -346,6 +402,7 @@ static void test_cut_short(void **state)
             assert_int_equal(tlog_topic_remove(unit_topic(u, "t"), true), 0);
         else
             assert_int_equal(tlog_partition_remove(p, true), 0);
+        assert_int_equal(tlog_store_sync(u->store), 0); /* the checkpoint forgets it */
         assert_int_equal(restore(u), 0);
         simdisk_hook(u->disk, NULL, NULL);
         assert_true(clones.count > 15);
@@ -508,6 +565,8 @@ int main(void)
         UNIT_BOTH(test_positions_are_never_used_twice),
         UNIT_SIM(test_a_topic_comes_back),
         UNIT_SIM(test_sealed_segments_come_back),
+        UNIT_BOTH(test_pinned_segments_do_not_come_back),
+        UNIT_SIM(test_the_trash_is_durable),
         UNIT_BOTH(test_a_topic_made_anew),
         UNIT_BOTH(test_piece_by_piece),
         UNIT_SIM(test_without_an_origin),

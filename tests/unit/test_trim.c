@@ -303,6 +303,28 @@ static void test_a_full_disk_and_a_full_journal(void **state)
     assert_int_equal(tlog_store_sync(u->store), 0);
 }
 
+/* A checkpoint that is written between a trim's journal record and its end gives up the record, so it says the start. */
+static void test_the_checkpoint_says_it_early(void **state)
+{
+    struct unit *u = *state;
+    struct tlog_checkpoint checkpoint;
+    struct tlog_partition *p = filled(u, 4);
+    pthread_mutex_lock(&p->lock);
+    p->start_next = 2 * SEGMENT;
+    p->start_next_seq = 2 * LINES;
+    pthread_mutex_unlock(&p->lock);
+    assert_int_equal(tlog_store_sync(u->store), 0);
+    assert_int_equal(tlog_checkpoint_read(u->io, u->path, &checkpoint), 0);
+    const struct tlog_checkpoint_row *row = tlog_checkpoint_find(&checkpoint, p->topic->id, 0);
+    assert_int_equal(row->start, 2 * SEGMENT);
+    assert_int_equal(row->start_seq, 2 * LINES);
+    free(checkpoint.rows);
+    assert_int_equal(unit_bounds(p).start, 0); /* nobody is told yet */
+    unit_kill(u);
+    unit_open(u);
+    assert_int_equal(unit_bounds(unit_get(u, "t", 0)).start, 2 * SEGMENT);
+}
+
 /* Everything is to go, and the disk has no room for a new segment: all but the active one goes, then all. */
 static void test_a_full_disk_and_a_trim_to_the_end(void **state)
 {
@@ -573,6 +595,7 @@ int main(void)
         UNIT_SIM(test_a_trim_cut_short),
         UNIT_SIM(test_rests_and_a_trim),
         UNIT_SIM(test_a_full_disk_can_be_trimmed),
+        UNIT_SIM(test_the_checkpoint_says_it_early),
         UNIT_SIM(test_a_full_disk_and_a_full_journal),
         UNIT_SIM(test_a_full_disk_and_a_trim_to_the_end),
         UNIT_SIM(test_a_trim_that_fails_changes_nothing),
