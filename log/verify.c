@@ -1,24 +1,30 @@
-/* Verification of a whole store at rest: every byte against its chain. */
+/* Verification of a whole store at rest: every byte against its chain. Segments are verified by themselves, several at
+ * a time; that each goes on from the one before is seen, and all damage told, in their order. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "log/error.h"
+#include "log/lock.h"
 #include "log/store.h"
-#include "log/verify_sealed.h"
+#include "log/verify_segment.h"
+
+static const int64_t progress_ns = 200000000;
+static const uint64_t slow_bytes = 64 << 20; /* somebody may want to see it go on */
+enum { THREADS_MOST = 8 };
 
 struct verify {
-    const struct tlog_io *io;
-    const char *path, *topic_name;
+    struct tlog_verify_ground ground;
+    unsigned threads; /* 0: none of its own */
+    const char *topic_name;
     struct tlog_verify *out;
     void (*damage)(void *arg, const char *line);
     void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
     void *arg;
-    uint64_t total_bytes, told_bytes;
-    struct tlog_checkpoint checkpoint;
-    bool other_boot; /* the store has not been recovered since a boot */
+    uint64_t total_bytes;
 };
 
 static void damage(struct verify *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -34,253 +40,158 @@ static void damage(struct verify *v, const char *format, ...)
         v->damage(v->arg, line);
 }
 
-static int count_entry(void *arg, const struct tlog_entry *entry)
+static void tell_progress(struct verify *v)
 {
-    struct verify *v = arg;
-    v->out->entries++;
-    v->out->records += entry->records;
-    v->out->bytes += entry->length_bytes;
-    if (v->progress && v->out->bytes - v->told_bytes >= 16 << 20) {
-        v->told_bytes = v->out->bytes;
-        v->progress(v->arg, v->out->bytes, v->total_bytes);
-    }
-    return 0;
+    if (v->progress)
+        v->progress(v->arg, atomic_load_explicit(&v->ground.done_bytes, memory_order_relaxed), v->total_bytes);
 }
 
-/* ---- one segment ---- */
+/* ---- the segments of a partition ---- */
 
-struct segment {
-    const struct tlog_topic_head *topic;
-    uint32_t partition;
-    uint64_t pos;
-    unsigned forms;
-    bool first, last, raw;
+struct segments {
+    struct tlog_verify_segment *all;
+    unsigned count;
+    uint64_t bytes;
+    pthread_mutex_t lock; /* guards these, and each `done` */
+    pthread_cond_t finished;
+    unsigned next;
+    bool stop;
 };
 
-/* Bytes of the last segment past its last entry: whole lines, and an unfinished one. */
-static int count_tail(struct verify *v, const struct segment *segment, const struct tlog_scan *scan)
+static void *work(void *arg)
 {
-    uint64_t foff = scan->at.pos - scan->segment_pos, whole = foff;
-    char *buffer = malloc(1 << 16);
-    if (!buffer)
-        return -ENOMEM;
-    int r = 0;
-    for (uint64_t at = foff; at < scan->log_bytes;) {
-        ssize_t n = v->io->pread(v->io, scan->log_fd, buffer, 1 << 16, at);
-        if (n <= 0) {
-            r = n < 0 ? (int)n : 0;
-            break;
-        }
-        const char *newline = segment->raw ? NULL : memrchr(buffer, '\n', (size_t)n);
-        if (newline)
-            whole = at + (uint64_t)(newline + 1 - buffer);
-        at += (uint64_t)n;
+    struct segments *segments = arg;
+    pthread_mutex_lock(&segments->lock);
+    while (!segments->stop && segments->next < segments->count) {
+        struct tlog_verify_segment *segment = &segments->all[segments->next++];
+        pthread_mutex_unlock(&segments->lock);
+        tlog_verify_segment(segment);
+        pthread_mutex_lock(&segments->lock);
+        segment->done = true;
+        pthread_cond_signal(&segments->finished);
     }
-    free(buffer);
-    v->out->unindexed_bytes += whole - foff;
-    v->out->torn_bytes += scan->log_bytes - whole;
-    return r;
-}
-
-/* Goes past an entry that is not good, by its own fields, when they can be believed. */
-static bool skip_entry(struct tlog_scan *scan)
-{
-    struct tlog_entry entry;
-    uint64_t number = (scan->idx_foff - TLOG_INDEX_HEADER_BYTES) / TLOG_ENTRY_BYTES;
-    if (tlog_scan_entry(scan, number, &entry) < 0 ||
-        !tlog_entry_follows(&entry, scan->at.pos, scan->at.seq, scan->at.time_ns) ||
-        entry.pos - scan->segment_pos + entry.length_bytes > scan->log_bytes)
-        return false;
-    scan->at = tlog_point_after(&entry);
-    scan->idx_foff += TLOG_ENTRY_BYTES;
-    return true;
-}
-
-/* Whether what follows was never told durable, so that recovery cuts it or takes it from the journal: past what
- * was synced, and nothing good after it, or an entry alone whose data had not arrived. */
-static bool was_cut_short(const struct verify *v, const struct segment *segment, const struct tlog_scan *scan)
-{
-    const struct tlog_checkpoint_row *row =
-        tlog_checkpoint_find(&v->checkpoint, segment->topic->id, segment->partition);
-    if (row && scan->at.pos < row->synced)
-        return false;
-    struct tlog_scan after = *scan;
-    after.each = NULL;
-    uint64_t good = 0;
-    while (good == 0 && skip_entry(&after)) {
-        uint64_t from = after.at.pos;
-        (void)tlog_scan_run(&after, NULL);
-        good = after.at.pos - from;
-    }
-    bool alone = scan->idx_foff + 2 * TLOG_ENTRY_BYTES > scan->idx_bytes;
-    return good == 0 && (alone || (v->other_boot && row));
-}
-
-static int scan_segment(struct verify *v, const struct segment *segment, struct tlog_scan *scan, const char *name)
-{
-    scan->check_data = true;
-    scan->each = count_entry;
-    scan->arg = v;
-    for (;;) {
-        struct tlog_error error = {0};
-        int r = tlog_scan_run(scan, &error);
-        uint64_t end = scan->at.pos - scan->segment_pos;
-        if (r == 0 && !segment->last && scan->log_bytes > end)
-            damage(v, "%s.log: %" PRIu64 " bytes past its last entry", name, scan->log_bytes - end);
-        if (r == 0)
-            return segment->last ? count_tail(v, segment, scan) : 0;
-        if (r != -EBADMSG)
-            return r;
-        if (segment->last && was_cut_short(v, segment, scan)) {
-            v->out->torn_bytes += scan->log_bytes - end;
-            return 0;
-        }
-        damage(v, "%s.idx: %s", name, error.text);
-        if (!skip_entry(scan))
-            return 0;
-    }
-}
-
-/* Whether the making of the last segment was cut short: no bytes, no header. Recovery makes it anew. */
-static bool unmade(const struct verify *v, const struct segment *segment, int log, int idx)
-{
-    struct tlog_io_stat st;
-    uint8_t bytes[TLOG_INDEX_HEADER_BYTES];
-    struct tlog_index_header header;
-    if (!segment->last || (log < 0 && log != -ENOENT) || (idx < 0 && idx != -ENOENT))
-        return false;
-    if (log >= 0 && (v->io->stat(v->io, log, &st) < 0 || st.size_bytes > 0))
-        return false;
-    return log < 0 || idx < 0 || v->io->pread(v->io, idx, bytes, sizeof bytes, 0) < (ssize_t)sizeof bytes ||
-           tlog_index_header_decode(&header, bytes) == -EBADMSG;
+    pthread_mutex_unlock(&segments->lock);
+    return NULL;
 }
 
 /* Whether the segment goes on from where the log stands; the first one stands on its own header. */
-static void check_header(struct verify *v, const struct segment *segment, const struct tlog_point *at,
-                         const struct tlog_point *header, const char *name, const char *suffix)
+static void check_header(struct verify *v, const struct tlog_verify_segment *s, bool first, const struct tlog_point *at,
+                         const struct tlog_point *header, const char *suffix)
 {
-    if (segment->first) {
-        if (header->pos == 0 && header->chain != tlog_root_chain(segment->topic->id, segment->partition))
-            damage(v, "%s.%s: belongs to another partition", name, suffix);
-    } else if (at->pos != segment->pos) {
-        damage(v, "%s.%s: bytes from %" PRIu64 " to %" PRIu64 " are missing before it", name,
-               segment->forms & TLOG_RAW ? "log" : "zst", at->pos, segment->pos);
-    } else if (at->chain != header->chain || at->seq != header->seq) {
-        damage(v, "%s.%s: does not go on from the segment before it", name, suffix);
-    }
+    char name[TLOG_VERIFY_NAME_BYTES];
+    tlog_verify_segment_name(s, suffix, name);
+    if (first && header->pos == 0 && header->chain != tlog_root_chain(s->topic->id, s->partition))
+        damage(v, "%s: belongs to another partition", name);
+    else if (!first && at->pos == s->pos && (at->chain != header->chain || at->seq != header->seq))
+        damage(v, "%s: does not go on from the segment before it", name);
 }
 
-/* *end: where the log stands after it, as far as it is good. */
-static int verify_raw(struct verify *v, const struct segment *segment, const struct tlog_point *at, const char *name,
-                      struct tlog_point *end)
+/* Takes over what was found in a segment. `at`: where the log stands. */
+static int take(struct verify *v, struct tlog_verify_segment *s, bool first, struct tlog_point *at)
 {
-    char path[TLOG_NAME_BYTES];
-    struct tlog_error error = {0};
-    struct tlog_scan scan;
-    snprintf(path, sizeof path, "%s/topics/%s.log", v->path, name);
-    int log = v->io->open(v->io, path, TLOG_IO_READ);
-    snprintf(path, sizeof path, "%s/topics/%s.idx", v->path, name);
-    int idx = v->io->open(v->io, path, TLOG_IO_READ);
+    struct tlog_verify *out = v->out;
+    const struct tlog_verify *found = &s->found;
+    char name[TLOG_VERIFY_NAME_BYTES];
+    bool headed = s->has_raw_header || s->has_sealed_header;
+    if (headed && !first && at->pos != s->pos) {
+        tlog_verify_segment_name(s, s->forms & TLOG_RAW ? "log" : "zst", name);
+        damage(v, "%s: bytes from %" PRIu64 " to %" PRIu64 " are missing before it", name, at->pos, s->pos);
+    }
+    if (s->has_raw_header)
+        check_header(v, s, first, at, &s->raw_header, "idx");
+    if (s->has_sealed_header)
+        check_header(v, s, first, at, &s->sealed_header, "zst");
+    for (char *line = s->damage, *end; line && (end = strchr(line, '\n')); line = end + 1) {
+        *end = 0;
+        if (v->damage)
+            v->damage(v->arg, line);
+    }
+    out->segments += found->segments;
+    out->entries += found->entries;
+    out->records += found->records;
+    out->bytes += found->bytes;
+    out->unindexed_bytes += found->unindexed_bytes;
+    out->torn_bytes += found->torn_bytes;
+    out->damages += found->damages;
+    if (s->has_end)
+        *at = s->end;
+    return s->result;
+}
+
+/* Waits for segment i, or does it. */
+static void await(struct verify *v, struct segments *segments, unsigned i, bool alone)
+{
+    if (alone) {
+        tlog_verify_segment(&segments->all[i]);
+        tell_progress(v);
+        return;
+    }
+    pthread_mutex_lock(&segments->lock);
+    while (!segments->all[i].done) {
+        (void)tlog_cond_wait(&segments->finished, &segments->lock, progress_ns);
+        pthread_mutex_unlock(&segments->lock);
+        tell_progress(v);
+        pthread_mutex_lock(&segments->lock);
+    }
+    pthread_mutex_unlock(&segments->lock);
+}
+
+static int verify_segments(struct verify *v, struct segments *segments)
+{
+    pthread_t threads[THREADS_MOST];
+    unsigned running = 0, wanted = v->threads < segments->count ? v->threads : segments->count;
+    struct tlog_point at = {0};
     int r = 0;
-    if (unmade(v, segment, log, idx)) {
-        v->out->segments--;
-    } else if (log == -ENOENT || idx == -ENOENT) {
-        damage(v, "%s.%s: missing", name, log == -ENOENT ? "log" : "idx");
-    } else if (log < 0 || idx < 0) {
-        r = log < 0 ? log : idx;
-    } else if ((r = tlog_scan_open(&scan, v->io, log, idx, segment->pos, segment->topic->id, &error)) == -EBADMSG ||
-               r == -ENOTSUP) {
-        damage(v, "%s.idx: %s", name, error.text);
-        r = 0;
-    } else if (r == 0) {
-        check_header(v, segment, at, &scan.at, name, "idx");
-        r = scan_segment(v, segment, &scan, name);
-        *end = scan.at;
+    pthread_mutex_init(&segments->lock, NULL);
+    tlog_cond_init(&segments->finished);
+    bool alone = wanted < 2 && !(v->progress && segments->bytes > slow_bytes);
+    while (!alone && running < wanted && pthread_create(&threads[running], NULL, work, segments) == 0)
+        running++;
+    for (unsigned i = 0; r == 0 && i < segments->count; i++) {
+        await(v, segments, i, running == 0);
+        r = take(v, &segments->all[i], i == 0, &at);
     }
-    if (log >= 0)
-        v->io->close(v->io, log);
-    if (idx >= 0)
-        v->io->close(v->io, idx);
+    pthread_mutex_lock(&segments->lock);
+    segments->stop = true;
+    pthread_mutex_unlock(&segments->lock);
+    for (unsigned i = 0; i < running; i++)
+        pthread_join(threads[i], NULL);
+    pthread_mutex_destroy(&segments->lock);
+    pthread_cond_destroy(&segments->finished);
     return r;
 }
-
-struct sealed_name {
-    struct verify *v;
-    const char *name;
-    bool counts; /* its entries are not counted elsewhere */
-};
-
-static void sealed_damage(void *arg, const char *what)
-{
-    const struct sealed_name *sealed = arg;
-    damage(sealed->v, "%s.zst: %s", sealed->name, what);
-}
-
-static void sealed_entry(void *arg, const struct tlog_entry *entry)
-{
-    const struct sealed_name *sealed = arg;
-    if (sealed->counts)
-        (void)count_entry(sealed->v, entry);
-}
-
-static int verify_sealed(struct verify *v, const struct segment *segment, const struct tlog_point *at, const char *name,
-                         struct tlog_point *end)
-{
-    char path[TLOG_NAME_BYTES];
-    struct tlog_error error = {0};
-    struct tlog_sealed *sealed;
-    struct sealed_name arg = {v, name, !(segment->forms & TLOG_RAW)};
-    snprintf(path, sizeof path, "%s/topics/%s.zst", v->path, name);
-    int fd = v->io->open(v->io, path, TLOG_IO_READ);
-    int r = fd < 0 ? fd : tlog_sealed_open(&sealed, v->io, fd, segment->pos, segment->topic->id, &error);
-    if (r == -EBADMSG || r == -ENOTSUP) {
-        damage(v, "%s.zst: %s", name, error.text);
-        return 0;
-    }
-    if (r < 0)
-        return r;
-    const struct tlog_index_header *header = &sealed->header;
-    check_header(v, segment, at, &(struct tlog_point){header->pos, header->seq, header->chain, header->time_ns, 0, 0},
-                 name, "zst");
-    if ((segment->forms & TLOG_RAW) && (end->pos != sealed->end.pos || end->chain != sealed->end.chain))
-        damage(v, "%s.zst: is not the same as its raw files", name);
-    *end = sealed->end;
-    struct tlog_sealed_check check = {sealed, sealed_entry, sealed_damage, &arg};
-    r = tlog_sealed_check(&check);
-    tlog_sealed_free(sealed);
-    return r;
-}
-
-static int verify_segment(struct verify *v, const struct segment *segment, struct tlog_point *at)
-{
-    char name[512];
-    struct tlog_point end = *at; /* when none of it can be read */
-    int r = 0;
-    snprintf(name, sizeof name, "%s/%u/%020" PRIu64, segment->topic->name, segment->partition, segment->pos);
-    v->out->segments++;
-    if (segment->forms & TLOG_RAW)
-        r = verify_raw(v, segment, at, name, &end);
-    if (r == 0 && (segment->forms & TLOG_SEALED))
-        r = verify_sealed(v, segment, at, name, &end);
-    *at = end;
-    return r;
-}
-
-/* ---- partitions and topics ---- */
 
 static int verify_partition(struct verify *v, struct tlog_partition *p)
 {
     bool raw = tlog_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
-    struct tlog_point at = {0};
-    int r = 0;
+    struct segments segments = {
+        .all = calloc(p->segment_count, sizeof *segments.all), .count = p->segment_count, .bytes = p->end - p->start};
+    if (!segments.all)
+        return -ENOMEM;
+    for (unsigned i = 0; i < p->segment_count; i++)
+        segments.all[i] = (struct tlog_verify_segment){
+            .ground = &v->ground,
+            .topic = p->topic,
+            .partition = p->number,
+            .pos = p->segments[i].pos,
+            .forms = p->segments[i].forms,
+            .last = i + 1 == p->segment_count && !(p->segments[i].forms & TLOG_SEALED),
+            .raw = raw,
+        };
     v->out->partitions++;
-    for (unsigned i = 0; r == 0 && i < p->segment_count; i++) {
-        unsigned forms = p->segments[i].forms;
-        bool last = i + 1 == p->segment_count && !(forms & TLOG_SEALED);
-        struct segment segment = {p->topic, p->number, p->segments[i].pos, forms, i == 0, last, raw};
-        r = verify_segment(v, &segment, &at);
-    }
+    int r = verify_segments(v, &segments);
+    for (unsigned i = 0; i < segments.count; i++)
+        free(segments.all[i].damage);
+    free(segments.all);
     return r;
+}
+
+/* ---- the store ---- */
+
+static unsigned processors(void)
+{
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count < 1 ? 1 : count > THREADS_MOST ? THREADS_MOST : (unsigned)count;
 }
 
 static int verify_topics(struct verify *v, struct tlog_store *store)
@@ -326,8 +237,8 @@ int tlog_verify_with(const struct tlog_options *options, const char *path, const
                      struct tlog_verify *out, struct tlog_error *error)
 {
     struct tlog_store *store;
-    struct verify v = {.io = options->io ? options->io : &tlog_io_posix,
-                       .path = path,
+    struct verify v = {.ground = {.io = options->io ? options->io : &tlog_io_posix, .path = path},
+                       .threads = options->io ? 0 : processors(),
                        .topic_name = topic,
                        .out = out,
                        .damage = damaged,
@@ -343,15 +254,15 @@ int tlog_verify_with(const struct tlog_options *options, const char *path, const
     }
     r = tlog_store_open(&store, path, options, error);
     if (r == 0) {
-        int c = tlog_checkpoint_read(v.io, path, &v.checkpoint);
+        int c = tlog_checkpoint_read(v.ground.io, path, &v.ground.checkpoint);
         if (c == -EBADMSG)
             damage(&v, "checkpoint: damaged");
-        (void)v.io->boot_id(v.io, boot_id);
-        v.other_boot = c < 0 || strcmp(v.checkpoint.boot_id, boot_id) != 0;
+        (void)v.ground.io->boot_id(v.ground.io, boot_id);
+        v.ground.other_boot = c < 0 || strcmp(v.ground.checkpoint.boot_id, boot_id) != 0;
         r = verify_topics(&v, store);
         if (r < 0)
             tlog_error_set(error, "%s: %s", topic ? topic : path, r == -ENOENT ? "no such topic" : strerror(-r));
-        free(v.checkpoint.rows);
+        free(v.ground.checkpoint.rows);
         (void)tlog_store_close(store, NULL);
     }
     if (lock >= 0)

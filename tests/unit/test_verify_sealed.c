@@ -151,6 +151,8 @@ int main(void)
         UNIT_SIM(test_a_segment_of_another_history),
         UNIT_SIM(test_both_forms_are_verified),
         UNIT_REAL(test_a_sound_store),
+        UNIT_REAL(test_neighbours),
+        UNIT_REAL(test_both_forms_are_verified),
         UNIT_REAL(test_a_damaged_frame_is_named_and_the_next_read),
     };
     return cmocka_run_group_tests_name("verify_sealed", tests, NULL, NULL);
