@@ -383,6 +383,11 @@ static void test_rolls_by_itself(void **state)
     unit_wait(is_rolled, p);
 }
 
+static bool is_sealing(void *arg)
+{
+    return status(arg).sealing[0] != 0;
+}
+
 static void test_closed_meanwhile(void **state)
 {
     struct unit *u = *state;
@@ -395,13 +400,72 @@ static void test_closed_meanwhile(void **state)
         assert_int_equal(tlog_partition_append(p, text, 10000 * LINE, 10000), 0);
     free(text);
     assert_int_equal(tlog_store_sync(u->store), 0);
-    while (status(u).sealing[0] == 0)
-        sched_yield();
+    unit_wait(is_sealing, u);
     unit_close(u);
     assert_false(unit_exists(u, FIRST ".zst") || unit_exists(u, FIRST ".zst.new"));
     u->options.no_upkeep = true;
     unit_open(u);
     assert_int_equal(unit_bounds(unit_get(u, "t", 0)).end, 20 * 10000 * LINE);
+}
+
+struct reading {
+    struct tlog_partition *p;
+    const char *text;
+    atomic_bool stop;
+    atomic_uint wrong, reads;
+};
+
+static void *read_anywhere(void *arg)
+{
+    struct reading *reading = arg;
+    static atomic_uint seeds;
+    unsigned seed = atomic_fetch_add(&seeds, 1) + 1;
+    char *piece = malloc(40000);
+    while (!atomic_load(&reading->stop)) {
+        uint64_t end = tlog_partition_committed(reading->p), pos = end > 0 ? (uint64_t)rand_r(&seed) % end : 0, found;
+        ssize_t n = tlog_partition_read(reading->p, pos, piece, 1 + (size_t)rand_r(&seed) % 40000);
+        if (n < 0 || memcmp(piece, reading->text + pos, (size_t)n) != 0 || (n == 0 && pos < end))
+            atomic_fetch_add(&reading->wrong, 1);
+        if (tlog_partition_find_seq(reading->p, pos / LINE, &found, NULL) < 0 || found != pos / LINE * LINE)
+            atomic_fetch_add(&reading->wrong, 1);
+        atomic_fetch_add(&reading->reads, 1);
+    }
+    free(piece);
+    return NULL;
+}
+
+static bool is_done(void *arg)
+{
+    struct reading *reading = arg;
+    struct tlog_bounds bounds = unit_bounds(reading->p);
+    return bounds.sealed_bytes + 400 * LINE > bounds.end || atomic_load(&reading->wrong) > 0;
+}
+
+/* Segments are sealed, and their raw files go, under the eyes of readers; none of them ever sees anything of it. */
+static void test_readers_see_nothing_of_it(void **state)
+{
+    enum { MOST = 20000 };
+    struct unit *u = *state;
+    u->options.no_upkeep = false;
+    u->options.max_files = 40; /* handles are taken away, too */
+    unit_open(u);
+    char *text = unit_lines_text(0, MOST, LINE);
+    struct reading reading = {.p = unit_partition(u, "t", 0), .text = text};
+    unit_config(u, "t", "segment.bytes=32KiB\nseal.linger.ms=0\nflush.ms=100ms\nflush.bytes=64KiB\n");
+    pthread_t threads[3];
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, read_anywhere, &reading), 0);
+    for (unsigned at = 0; at < MOST; at += 20)
+        assert_int_equal(tlog_partition_append(reading.p, text + (size_t)at * LINE, 20 * LINE, 20), 0);
+    unit_wait(is_done, &reading);
+    atomic_store(&reading.stop, true);
+    for (unsigned i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(atomic_load(&reading.wrong), 0);
+    assert_true(atomic_load(&reading.reads) > 100);
+    assert_string_equal(damage(u), "");
+    unit_assert_text(reading.p, text);
+    free(text);
 }
 
 int main(void)
@@ -423,6 +487,7 @@ int main(void)
         UNIT_REAL(test_by_itself),
         UNIT_REAL(test_rolls_by_itself),
         UNIT_REAL(test_closed_meanwhile),
+        UNIT_MEMORY(test_readers_see_nothing_of_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
