@@ -57,7 +57,7 @@ def markdown(rows):
         lines = ["| " + " | ".join(heading) + " |", rule]
         for row in chosen:
             goals = aims(row, "**missed**").replace(">=", "≥").replace("<=", "≤").replace(" x ", " × ")
-            lines.append("| " + " | ".join([row["name"], row["unit"], *cells(row), goals]) + " |")
+            lines.append("| " + " | ".join([row["name"], row["unit"].replace("us", "µs"), *cells(row), goals]) + " |")
         return lines + [""]
 
     def number(row, side):
