@@ -8,6 +8,10 @@
 
 #include "log/partition.h"
 
+/* A file can be opened without the lock, by a name that a rename of the topic takes away meanwhile: how often that is
+ * believed before the file counts as missing. */
+enum { RENAMES_MOST = 8 };
+
 /* ---- the list, with the lock ---- */
 
 unsigned tlog_segment_find(const struct tlog_partition *p, uint64_t pos)
@@ -176,35 +180,32 @@ void tlog_segment_damage(struct tlog_partition *p, uint64_t pos, const char *for
 }
 
 /* Opens the .zst of the segment at held->pos, whose path was `path`, without the lock: a slow disk must not stop
- * producers. Keeps it as the segment's own if that is still wanted. -EAGAIN: look again, it is called otherwise now or is
- * gone. */
-static int hold_sealed(struct tlog_partition *p, const char *path, struct tlog_held *held)
+ * producers. Keeps it as the segment's own if that is still wanted. -EAGAIN, unless this is the `last` try: it was not
+ * there, as it may be called otherwise now, or be gone with its segment. */
+static int hold_sealed(struct tlog_partition *p, const char *path, struct tlog_held *held, bool last)
 {
     struct tlog_error error = {0};
     struct tlog_handle *handle;
-    char now[TLOG_NAME_BYTES];
     int r = tlog_handle_open_sealed(p->ground->io, path, held->pos, p->topic->id, &handle, &error);
-    if (r == -EBADMSG || r == -ENOTSUP) {
-        tlog_segment_damage(p, held->pos, "%s", error.text);
-        return -EIO;
-    }
+    if (r == -ENOENT && !last)
+        return -EAGAIN;
     pthread_mutex_lock(&p->lock);
-    unsigned i = find_exactly(p, held->pos);
+    bool deleted = p->deleted;
     if (r == 0) {
+        unsigned i = find_exactly(p, held->pos);
         held->handle = tlog_handle_ref(handle);
         if (i < p->segment_count && !p->segments[i].handle)
             tlog_handles_keep(&p->ground->handles, handle, &p->segments[i].handle, &p->lock);
         else
             tlog_handle_unref(handle);
-    } else if (r == -ENOENT) {
-        tlog_segment_path(p, held->pos, now);
-        bool moved = i == p->segment_count || (p->deleted && !p->trash) || strcmp(path, now) != 0;
-        r = moved ? -EAGAIN : p->deleted ? -ESTALE : -EIO;
     }
     pthread_mutex_unlock(&p->lock);
-    if (r == -EIO)
-        tlog_segment_damage(p, held->pos, "cannot be opened");
-    return r;
+    if (r == -ENOENT && deleted) /* the trash was emptied */
+        return -ESTALE;
+    if (r != -ENOENT && r != -EIO && r != -EBADMSG && r != -ENOTSUP)
+        return r;
+    tlog_segment_damage(p, held->pos, "%s", error.text[0] ? error.text : strerror(-r));
+    return -EIO;
 }
 
 /* One try to hold segment number i. 1: `path` is to be opened without the lock. */
@@ -226,8 +227,8 @@ static int hold(struct tlog_partition *p, unsigned i, struct tlog_held *held, ch
 static int hold_at(struct tlog_partition *p, uint64_t pos, bool exactly, struct tlog_held *held)
 {
     char path[TLOG_NAME_BYTES];
-    int r;
-    do {
+    int r = -EAGAIN;
+    for (unsigned tries = 1; r == -EAGAIN; tries++) {
         *held = (struct tlog_held){0};
         pthread_mutex_lock(&p->lock);
         unsigned i = exactly ? find_exactly(p, pos) : tlog_segment_find(p, pos);
@@ -239,8 +240,8 @@ static int hold_at(struct tlog_partition *p, uint64_t pos, bool exactly, struct 
             r = hold(p, i, held, path);
         pthread_mutex_unlock(&p->lock);
         if (r == 1)
-            r = hold_sealed(p, path, held);
-    } while (r == -EAGAIN);
+            r = hold_sealed(p, path, held, tries == RENAMES_MOST);
+    }
     return r;
 }
 
@@ -369,20 +370,15 @@ static int sealed_path(struct tlog_partition *p, uint64_t pos, char to[TLOG_NAME
 int tlog_segment_file_open(struct tlog_partition *partition, uint64_t pos, struct tlog_segment_file **out)
 {
     const struct tlog_io *io = partition->ground->io;
-    char path[TLOG_NAME_BYTES], before[TLOG_NAME_BYTES] = "";
-    for (;;) {
+    char path[TLOG_NAME_BYTES];
+    int fd = -ENOENT;
+    for (unsigned tries = 0; fd == -ENOENT && tries < RENAMES_MOST; tries++) {
         int r = sealed_path(partition, pos, path);
         if (r < 0)
             return r;
-        if (strcmp(path, before) == 0) /* not renamed meanwhile: really missing */
-            return -ENOENT;
-        int fd = io->open(io, path, TLOG_IO_READ);
-        if (fd >= 0)
-            return tlog_segment_file_new(out, io, fd);
-        if (fd != -ENOENT)
-            return fd;
-        memcpy(before, path, sizeof before);
+        fd = io->open(io, path, TLOG_IO_READ);
     }
+    return fd < 0 ? fd : tlog_segment_file_new(out, io, fd);
 }
 
 ssize_t tlog_segment_file_read(struct tlog_segment_file *file, uint64_t foff, void *to, size_t length)

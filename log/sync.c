@@ -28,17 +28,19 @@ static bool dir_now(struct tlog_partition *p, bool own, char to[TLOG_NAME_BYTES]
     return there;
 }
 
-/* Syncs that directory. A rename meanwhile is followed; -ESTALE: deleted. */
+/* Syncs that directory. A rename meanwhile is followed; -ESTALE: deleted. One that is missing under a name that it has
+ * again was renamed there and back. */
 static int sync_dir_of(struct tlog_partition *p, bool own)
 {
+    enum { RENAMES_MOST = 8 };
     char dir[TLOG_NAME_BYTES], now[TLOG_NAME_BYTES];
     if (!dir_now(p, own, dir))
         return -ESTALE;
-    for (;;) {
+    for (unsigned tries = 1;; tries++) {
         int r = p->ground->io->sync_dir(p->ground->io, dir);
         if (!dir_now(p, own, now))
             return -ESTALE;
-        if (strcmp(now, dir) == 0)
+        if (strcmp(now, dir) == 0 && (r != -ENOENT || tries >= RENAMES_MOST))
             return r;
         memcpy(dir, now, sizeof dir);
     }
