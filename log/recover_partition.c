@@ -234,14 +234,13 @@ int tlog_partition_recover(struct tlog_recover *recover, struct tlog_partition *
     struct tlog_recovering s = {.recover = recover, .p = p, .io = p->ground->io, .copied = recover->copied};
     s.raw = tlog_value(p->topic, TLOG_MESSAGE_FORMAT) == TLOG_FORMAT_RAW;
     tlog_partition_dir(p, s.dir);
-    const struct tlog_checkpoint_row *row = tlog_checkpoint_find(&recover->checkpoint, p->topic->id, p->number);
-    int r = row ? tlog_recover_replaced(&s, row) : 0;
-    if (r > 0)
-        row = NULL;
+    const struct tlog_checkpoint_row *found = tlog_checkpoint_find(&recover->checkpoint, p->topic->id, p->number);
+    int r = found ? tlog_recover_replaced(&s, found) : 0;
+    const struct tlog_checkpoint_row *row = r > 0 ? NULL : found;
     if (r >= 0)
         r = tlog_recover_list(&s);
     if (r == 0)
-        r = tlog_recover_start(&s, row);
+        r = tlog_recover_start(&s, found, found && !row);
     if (r == 0)
         r = drop_unmade(&s);
     if (r == 0)

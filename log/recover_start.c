@@ -48,11 +48,14 @@ static bool is_of_removed(const struct tlog_partition *p, uint64_t start)
     return start < end && p->segments[0].pos >= end;
 }
 
-int tlog_recover_start(struct tlog_recovering *s, const struct tlog_checkpoint_row *row)
+int tlog_recover_start(struct tlog_recovering *s, const struct tlog_checkpoint_row *row, bool replaced)
 {
     struct tlog_partition *p = s->p;
     uint64_t start = known_start(s->recover, p, row), restored = restored_start(s);
     unsigned below;
+    /* Other files than the checkpoint knows: those that recovery has written anew, or somebody's older copy. */
+    if (replaced && !begins(p, start, &below))
+        start = known_start(s->recover, p, NULL);
     /* Between a removal and its restore there may have been another of its number, of which the checkpoint speaks. */
     if (restored > start || (restored > 0 && !begins(p, start, &below)))
         start = restored;

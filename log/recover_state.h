@@ -58,7 +58,7 @@ int tlog_recover_follow_sealed(struct tlog_recovering *s);
 int tlog_recover_make_empty(struct tlog_recovering *s);
 
 /* recover_start.c. Learns where the log starts, and removes what an interrupted trim left below. */
-int tlog_recover_start(struct tlog_recovering *s, const struct tlog_checkpoint_row *row);
+int tlog_recover_start(struct tlog_recovering *s, const struct tlog_checkpoint_row *row, bool replaced);
 /* The same of a partition that is only looked at: forgets what lies below, and leaves it there. */
 void tlog_recover_look_start(struct tlog_recover *recover, struct tlog_partition *p,
                              const struct tlog_checkpoint_row *row);

@@ -459,6 +459,29 @@ static void test_a_trimmed_log_without_its_checkpoint(void **state)
     }
 }
 
+/* Recovery wrote the files anew after a failed fsync, so that the checkpoint knows others: it knows the start still. */
+static void test_a_start_outlives_its_files(void **state)
+{
+    struct unit *u = *state;
+    struct tlog_partition *p = filled(u, 5);
+    assert_int_equal(tlog_partition_trim(p, 2 * SEGMENT, NULL), 0);
+    assert_int_equal(tlog_store_sync(u->store), 0); /* the journal forgets it */
+    unit_lines(p, 5 * LINES, 1, LINE);
+    simdisk_fail(u->disk, 1U << SIM_SYNC, 0, EIO, false);
+    (void)tlog_partition_flush(p);
+    assert_true(unit_bounds(p).failed);
+    unit_kill(u);
+    unit_open(u);
+    assert_non_null(strstr(u->notes, "written to fresh files"));
+    assert_int_equal(unit_bounds(unit_get(u, "t", 0)).start, 2 * SEGMENT);
+    unit_power_cut(u, 3);
+    unit_open(u);
+    p = unit_get(u, "t", 0);
+    assert_false(unit_bounds(p).damaged);
+    assert_int_equal(unit_bounds(p).start, 2 * SEGMENT);
+    assert_lines(p, 2 * LINES, 3 * LINES + 1);
+}
+
 /* The segment at the start is lost: the ones below it do not take its place. */
 static void test_a_lost_start_is_damage(void **state)
 {
@@ -603,6 +626,7 @@ int main(void)
         UNIT_BOTH(test_trims_are_told),
         UNIT_BOTH(test_sealed_segments_go),
         UNIT_BOTH(test_a_trimmed_log_without_its_checkpoint),
+        UNIT_SIM(test_a_start_outlives_its_files),
         UNIT_BOTH(test_a_lost_start_is_damage),
         UNIT_MEMORY(test_all_at_once),
     };
