@@ -21,6 +21,14 @@ static void lie(struct work *work, bool on)
         simdisk_lie(work->disk, on ? work->keeping_lie_sync : NULL, on ? work->keeping_lie_sync_dir : NULL);
 }
 
+/* Retention's trims may have failed where they cannot be taken back: they count after a restart, or do not. */
+static void retention_may_have_failed(struct work *work)
+{
+    for (size_t i = 0; work->faulty && i < MODEL_TOPICS; i++)
+        for (size_t j = 0; work->model.topics[i].retention && j < MODEL_PARTITIONS; j++)
+            work->model.topics[i].partitions[j].first_most = work->model.topics[i].partitions[j].count;
+}
+
 bool step_maintain(struct work *work)
 {
     static const int64_t pauses[] = {1000000, 2000000000, 11000000000, 4000000000000};
@@ -31,6 +39,7 @@ bool step_maintain(struct work *work)
     lie(work, false);
     step_returned(work);
     work->flight = (struct model_flight){0};
+    retention_may_have_failed(work);
     return step_settle(work);
 }
 
