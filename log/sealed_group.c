@@ -38,6 +38,7 @@ static size_t put_varint(uint8_t *to, uint64_t value)
 struct reader {
     const uint8_t *at;
     size_t left;
+    ZSTD_DCtx *context;
 };
 
 static int get_varint(struct reader *reader, uint64_t *value)
@@ -109,7 +110,7 @@ static int get_column(struct reader *from, uint64_t *values, uint32_t count)
             return -EBADMSG;
         const uint8_t *bytes = from->at;
         if (n < count) {
-            if (ZSTD_decompress(plane, count, bytes, n) != count)
+            if (ZSTD_decompressDCtx(from->context, plane, count, bytes, n) != count)
                 return -EBADMSG;
             bytes = plane;
         }
@@ -276,11 +277,9 @@ static int chain_up(struct reader *from, uint64_t segment_pos, const struct tlog
 int tlog_group_decode(const uint8_t *from, size_t bytes, uint64_t segment_pos, const struct tlog_point *before,
                       const struct tlog_point *after, struct tlog_entry *out, uint32_t count)
 {
-    struct reader reader = {from, bytes};
+    struct reader reader = {from, bytes, ZSTD_createDCtx()};
     uint64_t *values = malloc(count * sizeof *values);
-    if (!values)
-        return -ENOMEM;
-    int r = 0;
+    int r = values && reader.context ? 0 : -ENOMEM;
     for (int field = 0; r == 0 && field < FIELDS; field++) {
         r = get_column(&reader, values, count);
         for (uint32_t i = 0; r == 0 && i < count; i++)
@@ -293,5 +292,6 @@ int tlog_group_decode(const uint8_t *from, size_t bytes, uint64_t segment_pos, c
     for (uint32_t i = 0; r == 0 && i < count; i++)
         out[i].producer_seq = (uint32_t)(values[i] + (i > 0 ? out[i - 1].producer_seq : 0));
     free(values);
+    ZSTD_freeDCtx(reader.context);
     return r < 0 ? r : chain_up(&reader, segment_pos, before, after, out, count);
 }
