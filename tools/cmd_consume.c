@@ -270,6 +270,18 @@ static int consume(struct consumer *c)
 
 /* ---- the command ------------------------------------------------------------------------------------ */
 
+/* What was to be read next is not there any more. */
+static void explain_stale(struct consumer *c)
+{
+    const char *what = "trimmed";
+    uint64_t start, committed;
+
+    for (size_t i = 0; i < c->count; i++)
+        if (c->store->backend->extent(&c->feeds[i].partition, &start, &committed) == -ESTALE)
+            what = "deleted";
+    ctl_error(&c->store->error, -ESTALE, "%s while it was read", what);
+}
+
 static int consume_from(struct consumer *c, const char *name)
 {
     int code = CTL_DONE, result = ctl_target_parse(name, &c->target, &c->store->error);
@@ -282,7 +294,7 @@ static int consume_from(struct consumer *c, const char *name)
         result = consume(c);
     progress_end(&c->progress);
     if (result == -ESTALE)
-        ctl_error(&c->store->error, result, "deleted while it was read");
+        explain_stale(c);
     if (result < 0)
         code = ctl_fail(result, &c->store->error, "%s", name);
     for (size_t i = 0; i < c->count; i++)

@@ -162,6 +162,23 @@ def test_the_end_is_that_of_the_moment_however_much_is_written(where):
 
 
 @pytest.mark.parametrize("where", ["online"], indirect=True)
+def test_a_slow_consumer_is_told_that_it_was_trimmed(idle, where):
+    """consume, into a pipe that nobody reads for a while, of more than it and the pipe hold."""
+    ctl("config", where, "orders", "--set", "pin.bytes=0", "--set", "pin.ms=0")
+    for _ in range(8):
+        ctl("produce", where, "orders/0", input=DATA)
+    child = idle.spawn(build_path("tools", "topicctl"), "consume", where, "orders/0", stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE)
+    got = os.read(child.stdout.fileno(), 10)
+    ctl("trim", where, "orders/0", "end")
+    wait_for(lambda: not list((idle.store / "topics" / "orders" / "0").glob(f"{0:020}.*")), "the files' end")
+    rest, message = child.communicate(timeout=60)
+    got += rest
+    assert child.returncode == 111 and message == b"topicctl: orders/0: trimmed while it was read\n"
+    assert 0 < len(got) < len(DATA) * 9 and (DATA * 9).startswith(got)
+
+
+@pytest.mark.parametrize("where", ["online"], indirect=True)
 def test_wants_write_permission_on_the_topic(idle, where):
     idle.stop()
     idle.options = "allow_other"
