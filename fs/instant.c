@@ -41,12 +41,39 @@ static bool idle(const struct tfs_instant *instant, int64_t seconds)
            clock_ns(CLOCK_MONOTONIC) - atomic_load(&instant->used_ns) > seconds * INT64_C(1000000000);
 }
 
+/* With instants->lock. What was trimmed meanwhile cannot be pinned; to read it is ESTALE. */
+static void pin(struct tfs_instant *instant)
+{
+    for (size_t i = 0; i < instant->count; i++)
+        if (tlog_partition_pin(instant->files[i].partition, instant->files[i].start, &instant->files[i].pin) != 0)
+            instant->files[i].pin = (struct tlog_pin){0};
+}
+
+/* With instants->lock. */
+static void wake(struct tfs_instant *instant)
+{
+    if (atomic_load(&instant->asleep))
+        pin(instant);
+    atomic_store(&instant->asleep, false);
+}
+
+static void unpin(struct tfs_instant *instant)
+{
+    for (size_t i = 0; i < instant->count; i++) {
+        tlog_pin_release(&instant->files[i].pin);
+        instant->files[i].pin = (struct tlog_pin){0};
+    }
+}
+
 static void free_instant(struct tfs_instant *instant)
 {
+    unpin(instant);
+    for (size_t i = 0; i < instant->count; i++)
+        tlog_partition_unref(instant->files[i].partition);
     for (size_t i = 0; i < instant->topic_count; i++)
         free(instant->topics[i].name);
     free(instant->topics);
-    tlog_cuts_free(instant->cuts, instant->count);
+    free(instant->files);
     free(instant);
 }
 
@@ -58,7 +85,7 @@ static int by_name(const void *a, const void *b)
 }
 
 /* The topics' names as they are now: a later renaming does not reach into the past. */
-static int group(struct tfs_instant *instant)
+static int group(struct tfs_instant *instant, const struct tlog_cut *cuts)
 {
     instant->topics = calloc(instant->count > 0 ? instant->count : 1, sizeof *instant->topics);
     if (instant->topics == NULL)
@@ -66,13 +93,13 @@ static int group(struct tfs_instant *instant)
     for (size_t i = 0; i < instant->count; i++) {
         struct tfs_instant_topic *last = instant->topics + instant->topic_count - 1;
         char name[256];
-        if (i > 0 && instant->cuts[i].topic == instant->cuts[i - 1].topic) {
+        if (i > 0 && cuts[i].topic == cuts[i - 1].topic) {
             last->count++;
             continue;
         }
-        tlog_topic_name(instant->cuts[i].topic, name);
+        tlog_topic_name(cuts[i].topic, name);
         last++;
-        *last = (struct tfs_instant_topic){.name = strdup(name), .cuts = &instant->cuts[i], .count = 1};
+        *last = (struct tfs_instant_topic){.name = strdup(name), .files = &instant->files[i], .count = 1};
         if (last->name == NULL)
             return -ENOMEM;
         instant->topic_count++;
@@ -81,29 +108,50 @@ static int group(struct tfs_instant *instant)
     return 0;
 }
 
-static int cut(struct tfs *fs, const char *name, pid_t process, int64_t time_ns, struct tfs_instant **out)
+/* With instants->lock. An instant has pins of its own, since those of the cuts come and go with them. */
+static int make(const struct tlog_cut *cuts, size_t count, struct tfs_instant **out)
 {
     struct tfs_instant *instant = calloc(1, sizeof *instant);
 
     if (instant == NULL)
         return -ENOMEM;
-    int result = tlog_store_cut(fs->store, time_ns, &instant->cuts, &instant->count);
-    if (result != 0) {
-        free(instant);
-        return result == -EINVAL ? -ENOENT : result;
-    }
-    result = group(instant);
+    instant->files = calloc(count > 0 ? count : 1, sizeof *instant->files);
+    for (size_t i = 0; instant->files != NULL && i < count; i++, instant->count++)
+        instant->files[i] = (struct tfs_instant_file){
+            .partition = tlog_partition_ref(cuts[i].pin.partition),
+            .start = cuts[i].start,
+            .end = cuts[i].end,
+            .mtime_ns = cuts[i].mtime_ns,
+        };
+    int result = instant->files != NULL ? group(instant, cuts) : -ENOMEM;
     if (result != 0) {
         free_instant(instant);
         return result;
     }
+    pin(instant);
+    *out = instant;
+    return 0;
+}
+
+static int cut(struct tfs *fs, const char *name, pid_t process, int64_t time_ns, struct tfs_instant **out)
+{
+    struct tlog_cut *cuts;
+    size_t count;
+    int result = tlog_store_cut(fs->store, time_ns, &cuts, &count);
+
+    if (result != 0)
+        return result == -EINVAL ? -ENOENT : result;
+    result = make(cuts, count, out);
+    tlog_cuts_free(cuts, count);
+    if (result != 0)
+        return result;
+    struct tfs_instant *instant = *out;
     snprintf(instant->name, sizeof instant->name, "%s", name);
     instant->process = process;
     instant->kept = true;
     instant->refs = 1;
     instant->next = fs->instants.list;
     fs->instants.list = instant;
-    *out = instant;
     return 0;
 }
 
@@ -182,7 +230,8 @@ int tfs_instant_find(struct tfs *fs, const char *name, pid_t caller, struct tfs_
         result = cut(fs, name, process, time_ns, &instant);
     if (result == 0) {
         instant->refs++;
-        tfs_instant_use(instant);
+        atomic_store(&instant->used_ns, clock_ns(CLOCK_MONOTONIC));
+        wake(instant);
     }
     pthread_mutex_unlock(&fs->instants.lock);
     *out = instant;
@@ -198,9 +247,26 @@ void tfs_instant_unref(struct tfs *fs, struct tfs_instant *instant)
     free_all(dead);
 }
 
-void tfs_instant_use(struct tfs_instant *instant)
+void tfs_instant_use(struct tfs *fs, struct tfs_instant *instant, int opened)
 {
     atomic_store(&instant->used_ns, clock_ns(CLOCK_MONOTONIC));
+    atomic_fetch_add(&instant->open, (unsigned)opened);
+    if (!atomic_load(&instant->asleep))
+        return;
+    pthread_mutex_lock(&fs->instants.lock);
+    wake(instant);
+    pthread_mutex_unlock(&fs->instants.lock);
+}
+
+/* With instants->lock. Who begins to use it meanwhile is seen here, or sees that it sleeps. */
+static void put_to_sleep(struct tfs_instant *instant)
+{
+    if (atomic_exchange(&instant->asleep, true))
+        return;
+    if (idle(instant, TFS_INSTANT_OWN_SECONDS))
+        unpin(instant);
+    else
+        atomic_store(&instant->asleep, false);
 }
 
 /* With instants->lock. The kernel knows one instant by a name at most: when another of that name is in use, this one's
@@ -227,6 +293,8 @@ void tfs_instants_expire(struct tfs *fs)
             instant->forgotten = true;
             tfs_notify_gone(&fs->notify, tfs_node_id(fs, directory), instant->name);
         }
+    for (struct tfs_instant *instant = fs->instants.list; instant != NULL; instant = instant->next)
+        put_to_sleep(instant);
     let_go(&fs->instants, false);
     struct tfs_instant *dead = take_dead(&fs->instants);
     pthread_mutex_unlock(&fs->instants.lock);

@@ -5,9 +5,10 @@
  * the calendar is the same for all. Whoever is inside (has a working directory or an open file or directory there)
  * stays in what he entered.
  *
- * A cut pins the log from its start on. It lives as long as it may be looked up again, or the kernel knows a name below
- * it: the kernel is told to forget those of an instant that nobody has used for TFS_INSTANT_IDLE_SECONDS, and what is
- * still in use then stays. Any thread. */
+ * An instant pins the log from its start on, unless it has been idle for TFS_INSTANT_OWN_SECONDS; its next use pins it
+ * again, where nothing was trimmed meanwhile. It lives as long as it may be looked up again, or the kernel knows a name
+ * below it: the kernel is told to forget the names of one that has been idle for TFS_INSTANT_IDLE_SECONDS, and what is in
+ * use even then, as a working directory, stays. Any thread. */
 #ifndef TFS_INSTANT_H
 #define TFS_INSTANT_H
 
@@ -22,23 +23,30 @@
 
 struct tfs;
 
-enum { TFS_INSTANT_OWN_SECONDS = 10, TFS_INSTANT_IDLE_SECONDS = 300 };
+enum { TFS_INSTANT_OWN_SECONDS = 10, TFS_INSTANT_IDLE_SECONDS = 600 };
 
 struct tfs_instant {
     char name[32];
     pid_t process; /* 0: anybody's */
-    struct tlog_cut *cuts;
+    /* The partitions, by topic and number, */
+    struct tfs_instant_file {
+        struct tlog_partition *partition; /* a reference */
+        uint64_t start, end;
+        int64_t mtime_ns;
+        struct tlog_pin pin; /* instants.lock */
+    } * files;
     size_t count;
-    /* The topics in it, in the order of their names then, each with its cuts. */
+    /* and their topics, in the order of their names then. */
     struct tfs_instant_topic {
         char *name;
-        const struct tlog_cut *cuts;
+        struct tfs_instant_file *files;
         size_t count;
     } * topics;
     size_t topic_count;
     atomic_uint open;        /* files and directories below */
     _Atomic int64_t used_ns; /* CLOCK_MONOTONIC */
     /* instants.lock */
+    atomic_bool asleep; /* pins nothing; also read without */
     unsigned refs;
     bool kept;      /* one of them is the list's: it may be looked up again */
     bool forgotten; /* the kernel was told to forget it */
@@ -55,10 +63,10 @@ void tfs_instants_init(struct tfs_instants *instants);
  * time to come; -ENOMEM, -EIO. */
 int tfs_instant_find(struct tfs *fs, const char *name, pid_t caller, struct tfs_instant **out);
 void tfs_instant_unref(struct tfs *fs, struct tfs_instant *instant);
-/* It was used just now. */
-void tfs_instant_use(struct tfs_instant *instant);
-/* Lets go of instants that nobody will find again, and has the kernel forget the names of those that are idle. To be
- * called now and then. */
+/* It is used, now: it is pinned from here on, if that was given up. `opened` (1, -1, 0): so many more things are open. */
+void tfs_instant_use(struct tfs *fs, struct tfs_instant *instant, int opened);
+/* Lets go of pins and of instants that nobody will find again, and has the kernel forget the names of those that are idle.
+ * To be called now and then. */
 void tfs_instants_expire(struct tfs *fs);
 /* Frees what is kept, at the end. */
 void tfs_instants_release(struct tfs_instants *instants);

@@ -1,6 +1,5 @@
 #include "notify.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,14 +94,21 @@ static struct timespec seconds_from_now(int seconds)
     return time;
 }
 
-/* The same: nothing to tell, unless somebody has stopped using an instant. */
-static void rest(struct tfs_notify *notify)
+static bool is_over(const struct timespec *time)
 {
-    enum { SECONDS = TFS_INSTANT_OWN_SECONDS };
-    const struct timespec until = seconds_from_now(SECONDS);
+    const struct timespec now = seconds_from_now(0);
 
-    if (pthread_cond_timedwait(&notify->wake, &notify->lock, &until) != ETIMEDOUT)
+    return now.tv_sec > time->tv_sec || (now.tv_sec == time->tv_sec && now.tv_nsec >= time->tv_nsec);
+}
+
+/* The same: nothing to tell, unless somebody has stopped using an instant. */
+static void rest(struct tfs_notify *notify, struct timespec *until)
+{
+    if (!is_over(until))
+        pthread_cond_timedwait(&notify->wake, &notify->lock, until);
+    if (!is_over(until))
         return;
+    *until = seconds_from_now(TFS_INSTANT_OWN_SECONDS);
     pthread_mutex_unlock(&notify->lock);
     tfs_instants_expire(notify->fs);
     pthread_mutex_lock(&notify->lock);
@@ -111,6 +117,7 @@ static void rest(struct tfs_notify *notify)
 static void *tell(void *arg)
 {
     struct tfs_notify *notify = arg;
+    struct timespec until = seconds_from_now(TFS_INSTANT_OWN_SECONDS);
 
     pthread_mutex_lock(&notify->lock);
     while (!notify->stop) {
@@ -121,7 +128,7 @@ static void *tell(void *arg)
         else if (notify->gone != NULL)
             tell_name(notify);
         else
-            rest(notify);
+            rest(notify, &until);
     }
     pthread_mutex_unlock(&notify->lock);
     return NULL;

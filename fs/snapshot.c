@@ -31,18 +31,15 @@ static struct tfs_instant *instant_of(const struct tfs_node *node)
 
 static int open_below(struct tfs *fs, struct tfs_node *node, void **file)
 {
-    (void)fs, (void)file;
-    atomic_fetch_add(&instant_of(node)->open, 1);
+    (void)file;
+    tfs_instant_use(fs, instant_of(node), 1);
     return 0;
 }
 
 static void close_below(struct tfs *fs, struct tfs_node *node, void *file)
 {
-    struct tfs_instant *instant = instant_of(node);
-
-    (void)fs, (void)file;
-    tfs_instant_use(instant);
-    atomic_fetch_sub(&instant->open, 1);
+    (void)file;
+    tfs_instant_use(fs, instant_of(node), -1);
 }
 
 /* ---- .at ---- */
@@ -99,7 +96,7 @@ static int find_topic(struct tfs *fs, struct tfs_node *node, const char *name, p
     size_t from = 0, to = instant->topic_count;
 
     (void)caller;
-    tfs_instant_use(instant);
+    tfs_instant_use(fs, instant, 0);
     while (from < to) {
         size_t middle = from + (to - from) / 2;
         int order = strcmp(name, instant->topics[middle].name);
@@ -146,23 +143,23 @@ static int stat_topic(struct tfs *fs, struct tfs_node *node, struct stat *out)
 {
     const struct tfs_instant_topic *topic = node->item;
     struct tlog_attr attr;
-    int64_t mtime_ns = tlog_topic_mtime_ns(topic->cuts->topic);
+    int64_t mtime_ns = tlog_topic_mtime_ns(tlog_partition_topic(topic->files->partition));
 
     (void)fs;
-    tlog_topic_attr(topic->cuts->topic, &attr);
+    tlog_topic_attr(tlog_partition_topic(topic->files->partition), &attr);
     tfs_stat_owner(out, S_IFDIR, &attr);
     tfs_stat_times(out, mtime_ns, mtime_ns);
     return 0;
 }
 
-static unsigned number_of(const struct tlog_cut *cut)
+static unsigned number_of(const struct tfs_instant_file *file)
 {
-    return tlog_partition_number(cut->pin.partition);
+    return tlog_partition_number(file->partition);
 }
 
-static char *name_of(const struct tlog_cut *cut, char to[16])
+static char *name_of(const struct tfs_instant_file *file, char to[16])
 {
-    snprintf(to, 16, "%u", number_of(cut));
+    snprintf(to, 16, "%u", number_of(file));
     return to;
 }
 
@@ -173,15 +170,15 @@ static int find_partition(struct tfs *fs, struct tfs_node *node, const char *nam
     size_t from = 0, to = topic->count;
 
     (void)caller;
-    tfs_instant_use(instant_of(node));
+    tfs_instant_use(fs, instant_of(node), 0);
     if (tfs_name_parse(name, &number) != TFS_NAME_PARTITION)
         return -ENOENT;
     while (from < to) {
         size_t middle = from + (to - from) / 2;
-        const struct tlog_cut *cut = &topic->cuts[middle];
-        if (number == number_of(cut))
-            return tfs_node_find_in_tree(fs, node, &file_tree, tfs_tree_ino(node, name), (void *)(uintptr_t)cut, out);
-        if (number < number_of(cut))
+        struct tfs_instant_file *file = &topic->files[middle];
+        if (number == number_of(file))
+            return tfs_node_find_in_tree(fs, node, &file_tree, tfs_tree_ino(node, name), file, out);
+        if (number < number_of(file))
             to = middle;
         else
             from = middle + 1;
@@ -197,7 +194,7 @@ static int list_partitions(struct tfs *fs, struct tfs_node *node, struct tfs_lis
 
     (void)fs;
     for (size_t i = 0; i < topic->count && result == 0; i++)
-        result = tfs_listing_add(to, name_of(&topic->cuts[i], name), tfs_tree_ino(node, name), S_IFREG);
+        result = tfs_listing_add(to, name_of(&topic->files[i], name), tfs_tree_ino(node, name), S_IFREG);
     return result;
 }
 
@@ -222,14 +219,14 @@ struct open_file {
 
 static int stat_file(struct tfs *fs, struct tfs_node *node, struct stat *out)
 {
-    const struct tlog_cut *cut = node->item;
+    const struct tfs_instant_file *file = node->item;
     struct tlog_attr attr;
 
     (void)fs;
-    tlog_partition_attr(cut->pin.partition, &attr);
+    tlog_partition_attr(file->partition, &attr);
     tfs_stat_owner(out, S_IFREG, &attr);
-    tfs_stat_times(out, cut->mtime_ns, cut->mtime_ns);
-    out->st_size = (off_t)(cut->end - cut->start);
+    tfs_stat_times(out, file->mtime_ns, file->mtime_ns);
+    out->st_size = (off_t)(file->end - file->start);
     out->st_blocks = (out->st_size + 511) / 512;
     return 0;
 }
@@ -248,9 +245,9 @@ static void close_file(struct tfs *fs, struct tfs_node *node, void *file)
 
 static void read_file(struct fuse_req *req, struct tfs_node *node, void *file, size_t bytes, uint64_t offset)
 {
-    const struct tlog_cut *cut = node->item;
-    struct open_file *own = file;
-    uint64_t size = cut->end - cut->start;
+    const struct tfs_instant_file *own = node->item;
+    struct open_file *opened = file;
+    uint64_t size = own->end - own->start;
 
     if (offset >= size) {
         fuse_reply_buf(req, NULL, 0);
@@ -258,8 +255,8 @@ static void read_file(struct fuse_req *req, struct tfs_node *node, void *file, s
     }
     if (bytes > size - offset)
         bytes = (size_t)(size - offset);
-    bool sequential = atomic_exchange_explicit(&own->read_end, offset + bytes, memory_order_relaxed) == offset;
-    tfs_reply_log(req, cut->pin.partition, cut->start + offset, bytes, sequential, TFS_REPLY_WHOLE);
+    bool sequential = atomic_exchange_explicit(&opened->read_end, offset + bytes, memory_order_relaxed) == offset;
+    tfs_reply_log(req, own->partition, own->start + offset, bytes, sequential, TFS_REPLY_WHOLE);
 }
 
 static const struct tfs_tree file_tree = {

@@ -18,6 +18,8 @@
 
 static struct {
     int cuts, freed; /* made, and given back */
+    int refs, pins;  /* of partitions */
+    bool trimmed;    /* no pin is to be had */
     int64_t time_ns; /* of the last cut */
     char gone[64];   /* the name that the kernel was told to forget last */
     int told;
@@ -37,7 +39,12 @@ int tlog_store_cut(struct tlog_store *store, int64_t time_ns, struct tlog_cut **
     *out = calloc(*count + 1, sizeof **out);
     assert_non_null(*out);
     for (size_t i = 0; i < *count; i++)
-        (*out)[i].topic = (struct tlog_topic *)(uintptr_t)world.topics[i];
+        (*out)[i] = (struct tlog_cut){
+            .topic = (struct tlog_topic *)(uintptr_t)world.topics[i],
+            .pin.partition = (struct tlog_partition *)(uintptr_t)(i + 1),
+            .start = 10 * i,
+            .end = 10 * i + 5,
+        };
     return 0;
 }
 
@@ -51,6 +58,32 @@ void tlog_cuts_free(struct tlog_cut *cuts, size_t count)
 void tlog_topic_name(struct tlog_topic *topic, char to[256])
 {
     snprintf(to, 256, "%s", (const char *)topic);
+}
+
+struct tlog_partition *tlog_partition_ref(struct tlog_partition *partition)
+{
+    world.refs++;
+    return partition;
+}
+
+void tlog_partition_unref(struct tlog_partition *partition)
+{
+    (void)partition;
+    world.refs--;
+}
+
+int tlog_partition_pin(struct tlog_partition *partition, uint64_t pos, struct tlog_pin *pin)
+{
+    if (world.trimmed)
+        return -ESTALE;
+    *pin = (struct tlog_pin){.partition = partition, .pos = pos};
+    world.pins++;
+    return 0;
+}
+
+void tlog_pin_release(struct tlog_pin *pin)
+{
+    world.pins -= pin->partition != NULL;
 }
 
 int tfs_tree_find_top(struct tfs *fs, struct tfs_node *directory, const char *name, struct tfs_node **out)
@@ -92,15 +125,15 @@ static int start(void **state)
     return 0;
 }
 
-/* Whatever was cut is given back. */
+/* Whatever was taken is given back. */
 static int end(void **state)
 {
     struct tfs *fs = *state;
 
     tfs_instants_release(&fs->instants);
-    int left = world.cuts - world.freed;
+    bool left = world.cuts != world.freed || world.refs != 0 || world.pins != 0 || fs->instants.list != NULL;
     free(fs);
-    return left;
+    return left ? -1 : 0;
 }
 
 static struct tfs_instant *find(struct tfs *fs, const char *name, pid_t caller)
@@ -165,15 +198,17 @@ static void is_another_for_another_process(void **state)
 /* The kernel forgets a name that leads elsewhere for another process. */
 static void is_found_again_when_no_node_refers_to_it(void **state)
 {
-    struct tfs_instant *first = find(*state, "now", getpid());
+    static const char topic[] = "t";
 
+    world.topics[0] = topic;
+    struct tfs_instant *first = find(*state, "now", getpid());
     tfs_instant_unref(*state, first);
-    assert_int_equal(world.freed, 0);
+    assert_int_equal(world.refs, 1);
     assert_ptr_equal(find(*state, "now", getpid()), first);
     tfs_instant_unref(*state, first);
     pass(first, TFS_INSTANT_OWN_SECONDS + 1);
     tfs_instants_expire(*state);
-    assert_int_equal(world.freed, 1);
+    assert_int_equal(world.refs, 0);
 }
 
 static void is_a_new_one_when_unused(void **state)
@@ -196,12 +231,13 @@ static void stays_while_something_is_open_in_it(void **state)
 {
     struct tfs_instant *first = find(*state, "now", getpid());
 
-    atomic_fetch_add(&first->open, 1);
+    tfs_instant_use(*state, first, 1);
     pass(first, 100000);
     tfs_instants_expire(*state);
     assert_ptr_equal(find(*state, "now", getpid()), first);
     assert_int_equal(world.told, 0);
-    atomic_fetch_sub(&first->open, 1);
+    tfs_instant_use(*state, first, -1);
+    assert_int_equal(atomic_load(&first->open), 0);
     tfs_instant_unref(*state, first);
     tfs_instant_unref(*state, first);
 }
@@ -242,19 +278,24 @@ static void has_its_topics_by_name(void **state)
     assert_string_equal(instant->topics[0].name, "a");
     assert_string_equal(instant->topics[1].name, "b");
     assert_string_equal(instant->topics[2].name, "c");
+    assert_int_equal(instant->count, 5);
+    assert_int_equal(instant->files[3].start, 30);
+    assert_int_equal(instant->files[3].end, 35);
     assert_int_equal(instant->topics[0].count, 1);
     assert_int_equal(instant->topics[1].count, 2);
     assert_int_equal(instant->topics[2].count, 2);
-    assert_ptr_equal(instant->topics[0].cuts, &instant->cuts[2]);
-    assert_ptr_equal(instant->topics[1].cuts, &instant->cuts[3]);
-    assert_ptr_equal(instant->topics[2].cuts, &instant->cuts[0]);
+    assert_ptr_equal(instant->topics[0].files, &instant->files[2]);
+    assert_ptr_equal(instant->topics[1].files, &instant->files[3]);
+    assert_ptr_equal(instant->topics[2].files, &instant->files[0]);
     tfs_instant_unref(*state, instant);
 }
 
 static void is_forgotten_once_when_idle(void **state)
 {
-    struct tfs_instant *instant = find(*state, "-1h", getpid());
+    static const char topic[] = "t";
 
+    world.topics[0] = topic;
+    struct tfs_instant *instant = find(*state, "-1h", getpid());
     pass(instant, TFS_INSTANT_IDLE_SECONDS - 1);
     tfs_instants_expire(*state);
     assert_int_equal(world.told, 0);
@@ -264,9 +305,39 @@ static void is_forgotten_once_when_idle(void **state)
     assert_string_equal(world.gone, "-1h");
     tfs_instants_expire(*state);
     assert_int_equal(world.told, 1);
-    assert_int_equal(world.freed, 0); /* a working directory may be in it */
+    assert_int_equal(world.refs, 1); /* a working directory may be in it */
     tfs_instant_unref(*state, instant);
-    assert_int_equal(world.freed, 1);
+    assert_int_equal(world.refs, 0);
+}
+
+static void pins_while_it_is_in_use(void **state)
+{
+    static const char topic[] = "t";
+
+    world.topics[0] = world.topics[1] = topic;
+    struct tfs_instant *instant = find(*state, "now", getpid());
+    assert_int_equal(world.pins, 2);
+    tfs_instants_expire(*state);
+    assert_int_equal(world.pins, 2);
+    pass(instant, TFS_INSTANT_OWN_SECONDS + 1);
+    tfs_instant_use(*state, instant, 1);
+    pass(instant, TFS_INSTANT_OWN_SECONDS + 1);
+    tfs_instants_expire(*state);
+    assert_int_equal(world.pins, 2);
+    tfs_instant_use(*state, instant, -1);
+    pass(instant, TFS_INSTANT_OWN_SECONDS + 1);
+    tfs_instants_expire(*state);
+    tfs_instants_expire(*state);
+    assert_int_equal(world.pins, 0);
+    tfs_instant_use(*state, instant, 0);
+    assert_int_equal(world.pins, 2);
+    pass(instant, TFS_INSTANT_OWN_SECONDS + 1);
+    tfs_instants_expire(*state);
+    world.trimmed = true;
+    tfs_instant_use(*state, instant, 1);
+    assert_int_equal(world.pins, 0);
+    tfs_instant_use(*state, instant, -1);
+    tfs_instant_unref(*state, instant);
 }
 
 /* The name leads to the other one. */
@@ -296,6 +367,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(of_the_calendar_is_everybodys, start, end),
         cmocka_unit_test_setup_teardown(refuses_other_names, start, end),
         cmocka_unit_test_setup_teardown(has_its_topics_by_name, start, end),
+        cmocka_unit_test_setup_teardown(pins_while_it_is_in_use, start, end),
         cmocka_unit_test_setup_teardown(is_forgotten_once_when_idle, start, end),
         cmocka_unit_test_setup_teardown(is_not_forgotten_beside_one_in_use, start, end),
     };
