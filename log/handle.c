@@ -130,17 +130,18 @@ static struct tlog_handle *open_files(const struct tlog_io *io, const char *path
         *error = -ENOMEM;
         return NULL;
     }
-    snprintf(name, sizeof name, "%s.log", path);
-    handle->log_fd = io->open(io, name, flags);
-    if (handle->log_fd >= 0) {
-        snprintf(name, sizeof name, "%s.idx", path);
-        handle->idx_fd = io->open(io, name, flags);
-        if (handle->idx_fd >= 0)
+    /* The index is made first: who copies the store meanwhile finds one without a log, which is nothing. */
+    snprintf(name, sizeof name, "%s.idx", path);
+    handle->idx_fd = io->open(io, name, flags);
+    if (handle->idx_fd >= 0) {
+        snprintf(name, sizeof name, "%s.log", path);
+        handle->log_fd = io->open(io, name, flags);
+        if (handle->log_fd >= 0)
             return handle;
-        *error = handle->idx_fd;
-        io->close(io, handle->log_fd);
-    } else {
         *error = handle->log_fd;
+        io->close(io, handle->idx_fd);
+    } else {
+        *error = handle->idx_fd;
     }
     free(handle);
     return NULL;

@@ -246,6 +246,9 @@ int tlog_recover_locate(struct tlog_recovering *s, const struct tlog_checkpoint_
     if (r < 0)
         return r;
     bool lines = !s->raw && s->recover && r > 0;
+    /* In a copy the last one may have got its index after the names were read: nothing was durable in it by then. */
+    if (s->raw && s->recover && s->recover->copied && i > 0 && !tlog_recover_has_file(s, s->p->segments[i].pos, ".idx"))
+        return go_without(s, i);
     r = -EBADMSG;
     if (lines) {
         tlog_recover_close_segment(s, i);

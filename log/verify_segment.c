@@ -155,6 +155,23 @@ static bool unmade(const struct tlog_verify_segment *s, int log, int idx)
            tlog_index_header_decode(&header, bytes) == -EBADMSG;
 }
 
+/* Whether the active segment has no index because a copy was made while it was: nothing in it was known as durable. */
+static bool has_no_index_yet(const struct tlog_verify_segment *s, int log, int idx)
+{
+    const struct tlog_checkpoint_row *row = tlog_checkpoint_find(&s->ground->checkpoint, s->topic->id, s->partition);
+    return s->last && log >= 0 && idx == -ENOENT && (!row || row->synced <= s->pos);
+}
+
+/* What that segment holds, as bytes past the last entry. */
+static int count_unindexed(struct tlog_verify_segment *s, int log)
+{
+    struct tlog_io_stat st = {0};
+    int r = s->ground->io->stat(s->ground->io, log, &st);
+    struct tlog_scan scan = {
+        .io = s->ground->io, .log_fd = log, .segment_pos = s->pos, .log_bytes = st.size_bytes, .at = {.pos = s->pos}};
+    return r < 0 ? r : count_tail(s, &scan);
+}
+
 static int verify_raw(struct tlog_verify_segment *s)
 {
     struct tlog_error error = {0};
@@ -163,6 +180,8 @@ static int verify_raw(struct tlog_verify_segment *s)
     int log = open_file(s, "log"), idx = open_file(s, "idx"), r = 0;
     if (unmade(s, log, idx)) {
         s->found.segments--;
+    } else if (has_no_index_yet(s, log, idx)) {
+        r = count_unindexed(s, log);
     } else if (log == -ENOENT || idx == -ENOENT) {
         damage(s, log == -ENOENT ? "log" : "idx", "missing");
     } else if (log < 0 || idx < 0) {
