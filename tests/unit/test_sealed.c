@@ -413,7 +413,7 @@ static bool whole(struct unit *u, const struct made *made)
     free(frame);
     uint64_t counted = 0;
     for (uint32_t g = 0; g < sealed->groups; g++) {
-        struct tlog_point before;
+        struct tlog_point before = {0};
         struct tlog_entry *entries;
         size_t count;
         uint32_t found;
