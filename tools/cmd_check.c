@@ -36,6 +36,11 @@ static void on_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
     progress_show(&verifier->progress, done_bytes, total_bytes);
 }
 
+static void print_count(uint64_t count, const char *one, const char *many, const char *after)
+{
+    printf("%" PRIu64 " %s%s", count, count == 1 ? one : many, after);
+}
+
 static void print_verify(const struct tlog_verify *v, json_t *damages)
 {
     if (damages) {
@@ -46,9 +51,12 @@ static void print_verify(const struct tlog_verify *v, json_t *damages)
                                  (json_int_t)v->torn_bytes, "damages", damages));
         return;
     }
-    printf("%" PRIu64 " topics, %" PRIu64 " partitions, %" PRIu64 " segments, %" PRIu64 " entries, %" PRIu64
-           " records, %" PRIu64 " bytes: ",
-           v->topics, v->partitions, v->segments, v->entries, v->records, v->bytes);
+    print_count(v->topics, "topic", "topics", ", ");
+    print_count(v->partitions, "partition", "partitions", ", ");
+    print_count(v->segments, "segment", "segments", ", ");
+    print_count(v->entries, "entry", "entries", ", ");
+    print_count(v->records, "record", "records", ", ");
+    print_count(v->bytes, "byte", "bytes", ": ");
     if (v->damages == 0)
         puts("sound");
     else
