@@ -166,8 +166,10 @@ static int restore_one(struct ctl_store *store, const char *name, bool alone)
         if (result < 0)
             explain(store, result, &item);
     }
-    if (result < 0)
-        return ctl_fail(result, &store->error, "%s", name);
+    if (result < 0) {
+        int code = ctl_fail(result, &store->error, "%s", name);
+        return result == -EBADMSG ? CTL_NO : code; /* its topic is another one, or it is damaged */
+    }
     if (item.partition >= 0)
         printf("%s/%d\n", item.topic, item.partition);
     else if (item.topic[0])
