@@ -327,6 +327,73 @@ static void test_files_that_are_missing_or_damaged(void **state)
     forget(h);
 }
 
+static void close_all(struct history *h)
+{
+    pthread_mutex_lock(&h->p->lock);
+    for (unsigned i = 0; i < h->p->segment_count; i++)
+        tlog_handles_close(&h->p->ground->handles, &h->p->segments[i].handle);
+    pthread_mutex_unlock(&h->p->lock);
+}
+
+/* Reads, finds and lists with nothing open; what succeeds must be right. Whether all of it succeeded. */
+static bool try_all(const struct history *h, uint64_t pos, const struct listed *expected)
+{
+    enum { LENGTH = 5000 };
+    static char got[LENGTH];
+    uint64_t seq, at;
+    struct tlog_segment_file *file;
+    struct listed listed = {0};
+    ssize_t n = tlog_partition_read(h->p, pos, got, LENGTH);
+    bool whole = n == LENGTH;
+    assert_memory_equal(got, h->text + pos, n > 0 ? (size_t)n : 0);
+    int r = tlog_partition_find_seq(h->p, LINES / 3, &at, &seq);
+    whole = whole && r == 0;
+    assert_true(r < 0 || (seq == LINES / 3 && at == h->starts[seq]));
+    r = tlog_partition_find_time(h->p, h->times[LINES / 2], &at, &seq);
+    whole = whole && r == 0;
+    assert_true(r < 0 || (seq <= LINES / 2 && at == h->starts[seq]));
+    r = tlog_segment_file_open(h->p, h->p->segments[0].pos, &file);
+    if (r == 0)
+        tlog_segment_file_close(file);
+    whole = whole && r == 0;
+    r = tlog_partition_entries(h->p, list_one, &listed);
+    whole = whole && r == 0;
+    assert_true(r < 0 || listed.count == expected->count);
+    for (size_t i = 0; i < listed.count; i++)
+        assert_int_equal(listed.entries[i].chain, expected->entries[i].chain);
+    free(listed.entries);
+    return whole;
+}
+
+/* Whichever operation of the disk fails, nothing wrong is told, and the next try has nothing of it. */
+static void test_any_refusal(void **state)
+{
+    struct unit *u = *state;
+    static const int errors[] = {EIO, EMFILE};
+    struct history *h = history(u);
+    struct listed expected = {0};
+    assert_int_equal(tlog_partition_entries(h->p, list_one, &expected), 0);
+    seal_all(u, h);
+    for (unsigned which = 0; which < 2; which++) {
+        bool struck = true;
+        uint64_t skip = 0;
+        for (; struck; skip++) {
+            close_all(h);
+            simdisk_fail(u->disk, SIM_ALL, skip, errors[which], false);
+            uint64_t pos = skip * 97801 % (h->bytes - 5000);
+            bool whole = try_all(h, pos, &expected);
+            struck = simdisk_failed(u->disk);
+            simdisk_fail(u->disk, 0, 0, 0, false);
+            assert_true(struck != whole);
+            if (skip % 16 == 0)
+                assert_true(try_all(h, pos, &expected));
+        }
+        assert_true(skip > 20);
+    }
+    free(expected.entries);
+    forget(h);
+}
+
 /* ---- the cache ---- */
 
 static void test_the_cache_is_bounded(void **state)
@@ -795,6 +862,7 @@ int main(void)
         UNIT_BOTH(test_a_corrupt_frame_fails_alone),
         UNIT_SIM(test_a_disk_that_does_not_answer),
         UNIT_BOTH(test_files_that_are_missing_or_damaged),
+        UNIT_SIM(test_any_refusal),
         UNIT_SIM(test_the_cache_is_bounded),
         UNIT_BOTH(test_few_open_files),
         UNIT_BOTH(test_a_view_outlives_deletion),
