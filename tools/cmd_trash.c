@@ -101,7 +101,7 @@ static bool is_meant(const struct tlog_trash_item *item, const char *name, const
  * into the trash has to know the name. */
 static int find_item(struct ctl_store *store, const char *name, bool exact, struct tlog_trash_item *found)
 {
-    struct tlog_error ignored;
+    struct tlog_error ignored = {""};
     struct tlog_trash_item *items;
     struct ctl_target target;
     size_t count;
