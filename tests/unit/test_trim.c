@@ -283,7 +283,7 @@ static void test_a_full_disk_and_a_full_journal(void **state)
     assert_int_equal(tlog_store_sync(u->store), 0);
     simdisk_resize(u->disk, simdisk_used_bytes(u->disk), 100000);
     char *line = unit_lines_text(0, 1, 40);
-    for (unsigned i = 0; i < 2000; i++) { /* what still fits, each with an fsync */
+    for (unsigned i = 0; i < 400; i++) { /* what still fits, each with an fsync */
         struct tlog_partition *which = i % 2 ? p : q;
         if (tlog_partition_append(which, line, 40, 1) == 0)
             (void)tlog_partition_sync_wait(which);
