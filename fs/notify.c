@@ -50,10 +50,13 @@ static void tell_name(struct tfs_notify *notify)
     struct tfs_gone_name *gone = notify->gone;
 
     notify->gone = gone->next;
+    notify->telling_name = true;
     pthread_mutex_unlock(&notify->lock);
     fuse_lowlevel_notify_inval_entry(notify->session, gone->parent, gone->name, strlen(gone->name));
     free(gone);
     pthread_mutex_lock(&notify->lock);
+    notify->telling_name = false;
+    pthread_cond_broadcast(&notify->told);
 }
 
 /* The same: the name of one partition that was trimmed. */
@@ -278,5 +281,16 @@ void tfs_notify_gone(struct tfs_notify *notify, uint64_t parent, const char *nam
     gone->next = notify->gone;
     notify->gone = gone;
     pthread_cond_signal(&notify->wake);
+    pthread_mutex_unlock(&notify->lock);
+}
+
+void tfs_notify_await_gone(struct tfs_notify *notify)
+{
+    const struct timespec until = seconds_from_now(1);
+
+    pthread_mutex_lock(&notify->lock);
+    while ((notify->gone != NULL || notify->telling_name) && !notify->stop &&
+           pthread_cond_timedwait(&notify->told, &notify->lock, &until) == 0)
+        ;
     pthread_mutex_unlock(&notify->lock);
 }

@@ -44,6 +44,7 @@ struct tfs_notify {
     struct tfs_part *grown;
     struct tfs_part *trimmed;
     struct tfs_gone_name *gone;
+    bool telling_name;
     bool stop;
 };
 
@@ -69,5 +70,7 @@ void tfs_poller_set(struct tfs_notify *notify, struct tfs_part *part, struct tfs
 
 /* A name was removed by other means than unlink(2) and rmdir(2); without memory the kernel finds out by itself. */
 void tfs_notify_gone(struct tfs_notify *notify, uint64_t parent, const char *name);
+/* The same as for trims. */
+void tfs_notify_await_gone(struct tfs_notify *notify);
 
 #endif

@@ -114,6 +114,7 @@ static void delete_asked(fuse_req_t req, struct tfs_node *node, const void *in, 
         tfs_notify_gone(&fs->notify, FUSE_ROOT_ID, topic);
     else
         tfs_notify_gone(&fs->notify, tfs_node_id(fs, node), partition);
+    tfs_notify_await_gone(&fs->notify);
     fuse_reply_ioctl(req, 0, NULL, 0);
 }
 
