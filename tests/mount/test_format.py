@@ -4,6 +4,7 @@ import ctypes
 import os
 import re
 import struct
+import time
 from pathlib import Path
 
 from harness import append, build_path, opened, run
@@ -98,12 +99,12 @@ class Journal:
 
 def read_checkpoint(store):
     data = (store / "checkpoint").read_bytes()
-    magic, version, store_id, boot, lsn, count = struct.unpack("<4sI16s64sQQ", data[:104])
-    assert (magic, version) == (b"TLCP", 1) and len(data) == 104 + 64 * count + 8
+    magic, version, store_id, boot, lsn, count, *clock = struct.unpack("<4sI16s64sQQqqq", data[:128])
+    assert (magic, version) == (b"TLCP", 2) and len(data) == 128 + 88 * count + 8
     assert struct.unpack("<Q", data[-8:])[0] == digest(data[:-8])
-    rows = [struct.unpack("<16sIIQQQQQ", data[at:at + 64]) for at in range(104, len(data) - 8, 64)]
+    rows = [struct.unpack("<16sIIQQQQQQQQ", data[at:at + 88]) for at in range(128, len(data) - 8, 88)]
     assert rows == sorted(rows, key=lambda row: row[:2])
-    return store_id, boot.rstrip(b"\0").decode(), lsn, rows
+    return store_id, boot.rstrip(b"\0").decode(), lsn, clock, rows
 
 
 def test_segments_and_chains(mnt):
@@ -139,14 +140,17 @@ def test_the_checkpoint_of_a_clean_end(mnt):
     topic = mnt.topic("orders", 3)
     append(topic / "2", b"some\nlines\n")
     mnt.stop()
-    store_id, boot, _, rows = read_checkpoint(mnt.store)
+    store_id, boot, _, (time_ns, boot_ns, doubt_ns), rows = read_checkpoint(mnt.store)
+    assert abs(time_ns - time.time_ns()) < 60e9 and doubt_ns == 0
+    assert 0 <= time.clock_gettime_ns(time.CLOCK_BOOTTIME) - boot_ns < 60e9
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as current:
         assert boot == current.read().strip()
     assert [row[1] for row in rows] == [0, 1, 2]
-    identity, _, failed, synced, end, segment, log_inode, index_inode = rows[2]
+    identity, _, failed, synced, end, segment, log_inode, index_inode, start, start_seq, segments = rows[2]
     log = mnt.store / "topics" / "orders" / "2" / ("0" * 20 + ".log")
     assert identity == topic_id(mnt.store / "topics" / "orders")
-    assert (failed, synced, end, segment) == (0, 11, 11, 0)
+    assert (failed, synced, end, segment, start, start_seq) == (0, 11, 11, 0, 0, 0)
+    assert segments == digest(struct.pack("<Q", 0)), "of the one segment there is"
     assert (log_inode, index_inode) == (log.stat().st_ino, log.with_suffix(".idx").stat().st_ino)
     assert Journal(mnt.store).store_id == store_id
     mnt.start()
@@ -189,7 +193,7 @@ def test_the_manuals_know_every_command_option_and_key():
         assert all(f"\n{name}\n" in page for page in pages), name
     topicctl = build_path("tools", "topicctl")
     commands = re.findall(r"^  (\w+) ", run(topicctl, "--help").stdout.decode(), re.MULTILINE)
-    assert len(commands) == 10
+    assert len(commands) == 16
     for command in commands:
         assert f"\n     {command}" in pages[0], command
         for option in re.findall(r"--[a-z-]+", run(topicctl, command, "--help").stdout.decode()):
@@ -200,6 +204,6 @@ def test_the_manual_knows_every_key_and_its_default(idle):
     topicctl = build_path("tools", "topicctl")
     run(topicctl, "init", idle.store)
     lines = run(topicctl, "config", idle.store).stdout.decode().splitlines()
-    assert len(lines) == 11
+    assert len(lines) == 21
     for line in lines:
         assert f"\n     {line.split('  #')[0]}\n" in manual("topicfs.1"), line
