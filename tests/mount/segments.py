@@ -1,5 +1,6 @@
 """Segments as the tests see them: in the store, sealed or not, and trimmed through the mount."""
 
+import errno
 import fcntl
 import os
 import struct
@@ -8,7 +9,7 @@ import threading
 from pathlib import Path
 
 import numbered
-from harness import append, build_path, run, wait_for, xattr_int
+from harness import append, build_path, opened, run, wait_for, xattr_int
 
 TFS_IOC_TRIM = 3 << 30 | 24 << 16 | ord("t") << 8 | 3
 
@@ -79,6 +80,19 @@ def fill(path, count, first=0):
     for number in range(first, first + count, 200):
         append(path, numbered.lines(number, min(200, first + count - number)))
     return first + count
+
+
+def fill_up(path, count, batch=500):
+    """Appends numbered lines until the disk is full; returns the number of the next."""
+    with opened(path) as fd:
+        while True:
+            data = numbered.lines(count, batch)
+            try:
+                assert os.write(fd, data) == len(data)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC, error
+                return count
+            count += batch
 
 
 def grown(path, size):
