@@ -43,6 +43,7 @@ struct tlog_ground {
     struct tlog_config config;  /* the root's */
     struct tlog_attr attr;      /* the root directory's */
 
+    atomic_bool spare;     /* the spare file is there */
     atomic_bool gate_shut; /* appends wait: a cut is under way */
     pthread_mutex_t gate_lock;
     pthread_cond_t gate_opened;

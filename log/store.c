@@ -9,6 +9,7 @@
 
 #include "log/error.h"
 #include "log/lock.h"
+#include "log/spare.h"
 
 enum {
     SPARE_FILES = 128,
@@ -127,6 +128,7 @@ static int open_all(struct tlog_store *store, struct tlog_error *error)
         tlog_ground_note(&store->ground, "no room for the journal: %s", strerror(-r));
         r = 0;
     }
+    tlog_spare_keep(&store->ground);
     if (r == 0)
         r = renew_journal(store, error);
     if (r == 0 && moved)

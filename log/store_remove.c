@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "log/spare.h"
 #include "log/trash.h"
 
 void tlog_partition_gone(struct tlog_partition *p, const char *dir)
@@ -130,7 +131,7 @@ static void lock_partitions(struct tlog_topic *topic, bool lock)
             pthread_mutex_unlock(&topic->partitions[i]->lock);
 }
 
-int tlog_topic_remove(struct tlog_topic *topic, bool discard)
+static int topic_remove_once(struct tlog_topic *topic, bool discard)
 {
     struct tlog_store *store = tlog_store_of(topic->head.ground);
     if (store->ground.options.read_only || atomic_load(&store->ground.failed))
@@ -191,7 +192,7 @@ static int partition_remove(struct tlog_partition *p, bool discard)
     return r;
 }
 
-int tlog_partition_remove(struct tlog_partition *partition, bool discard)
+static int partition_remove_once(struct tlog_partition *partition, bool discard)
 {
     struct tlog_topic *topic = tlog_topic_of(partition);
     if (topic->head.ground->options.read_only || atomic_load(&topic->head.ground->failed))
@@ -213,6 +214,28 @@ int tlog_partition_remove(struct tlog_partition *partition, bool discard)
     pthread_mutex_unlock(&topic->head.ground->admin_lock);
     if (r == 0)
         tlog_partition_put(partition);
+    return r;
+}
+
+int tlog_topic_remove(struct tlog_topic *topic, bool discard)
+{
+    struct tlog_ground *ground = topic->head.ground;
+    int r = topic_remove_once(topic, discard);
+    if (tlog_spare_use(ground, r)) {
+        r = topic_remove_once(topic, discard);
+        tlog_spare_keep(ground);
+    }
+    return r;
+}
+
+int tlog_partition_remove(struct tlog_partition *partition, bool discard)
+{
+    struct tlog_ground *ground = partition->ground;
+    int r = partition_remove_once(partition, discard);
+    if (tlog_spare_use(ground, r)) {
+        r = partition_remove_once(partition, discard);
+        tlog_spare_keep(ground);
+    }
     return r;
 }
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "log/spare.h"
 #include "log/topic.h"
 
 void tlog_topic_settle(struct tlog_topic *topic)
@@ -68,6 +69,8 @@ int tlog_topic_config_set(struct tlog_topic *topic, const char *text, bool repla
     int r = topic->deleted ? -ESTALE : tlog_config_change(topic->config_text, text, replace, &changed, &config, error);
     if (r == 0) {
         r = tlog_topic_write_conf(topic, dir, changed);
+        if (tlog_spare_use(topic->head.ground, r)) /* retention is one way out of a full disk */
+            r = tlog_topic_write_conf(topic, dir, changed);
         if (r < 0) /* perhaps at its very end: a restart must not find what was refused */
             (void)tlog_topic_write_conf(topic, dir, topic->config_text);
     }
@@ -78,6 +81,7 @@ int tlog_topic_config_set(struct tlog_topic *topic, const char *text, bool repla
         tlog_topic_settle(topic);
         changed = NULL;
     }
+    tlog_spare_keep(topic->head.ground);
     pthread_mutex_unlock(&topic->head.lock);
     pthread_mutex_unlock(&topic->head.ground->admin_lock);
     free(changed);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "log/error.h"
+#include "log/spare.h"
 
 #define HOUR_NS INT64_C(3600000000000)
 
@@ -228,11 +229,14 @@ int tlog_store_discard(struct tlog_store *store, const char *item, struct tlog_e
     if (r == 0) {
         pthread_mutex_lock(&store->ground.admin_lock);
         r = hide(store, item, hidden);
+        if (tlog_spare_use(&store->ground, r))
+            r = hide(store, item, hidden);
         pthread_mutex_unlock(&store->ground.admin_lock);
     }
     if (r == 0)
         tlog_tree_remove(store->ground.io, hidden);
-    else
+    tlog_spare_keep(&store->ground);
+    if (r < 0)
         tlog_error_set(error, "%s: %s", item, r == -ENOENT ? "not in the trash" : strerror(-r));
     return r;
 }
@@ -307,6 +311,7 @@ int64_t tlog_store_expire(struct tlog_store *store)
         .now_ns = tlog_clock_now(&store->ground.clock, io->realtime_ns(io), io->boottime_ns(io)),
         .next_ns = -1,
     };
+    tlog_spare_keep(&store->ground); /* there may be room again */
     snprintf(path, sizeof path, "%s/trash", store->ground.path);
     if (io->list(io, path, remove_gone, &names) < 0) /* there is none yet */
         return -1;

@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "log/spare.h"
+
 /* ---- the new start ---- */
 
 int tlog_segment_header(struct tlog_partition *p, unsigned i, struct tlog_index_header *out)
@@ -161,10 +163,15 @@ int tlog_partition_trim(struct tlog_partition *partition, uint64_t pos, uint64_t
 {
     struct tlog_partition *p = partition;
     int r = trim_once(p, pos);
+    bool spare = tlog_spare_use(p->ground, r);
+    if (spare)
+        r = trim_once(p, pos);
     if (r == 1) { /* perhaps there is room now; if not, this is as far as it goes */
         r = trim_once(p, pos);
         r = r == -ENOSPC || r == 1 ? 0 : r;
     }
+    if (spare)
+        tlog_spare_keep(p->ground);
     if (r == 0 && start) {
         pthread_mutex_lock(&p->lock);
         *start = p->start;

@@ -168,6 +168,40 @@ static void test_a_full_disk(void **state)
     }
 }
 
+/* The last block is taken: deleting, changing the configuration and trimming work all the same, each time. */
+static void test_a_full_disk_can_be_mended(void **state)
+{
+    struct unit *u = *state;
+    unit_open(u);
+    struct tlog_partition *p = unit_partition(u, "t", 0), *q = unit_partition(u, "t", 1);
+    unit_config(u, "t", "segment.bytes=1MiB");
+    assert_true(unit_exists(u, "spare"));
+    char *line = unit_lines_text(0, 1, 70000);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < 20; i++)
+            assert_int_equal(tlog_partition_append(round == 2 ? q : p, line, 70000, 1), 0);
+        unit_lines(q, 0, 1, 100);
+        assert_int_equal(tlog_store_sync(u->store), 0);
+        simdisk_resize(u->disk, simdisk_used_bytes(u->disk), 100000);
+        for (unsigned bytes = 70000; bytes > 1; bytes /= 2)
+            while (tlog_partition_append(q, line + 70000 - bytes, bytes, 1) == 0)
+                ;
+        if (round == 0)
+            assert_int_equal(tlog_topic_config_set(unit_topic(u, "t"), "retention.ms=1d", false, &u->error), 0);
+        else if (round == 1)
+            assert_int_equal(tlog_partition_remove(p, true), 0);
+        else
+            assert_int_equal(tlog_partition_trim(q, unit_bounds(q).end - 1, NULL), 0);
+        simdisk_resize(u->disk, 1 << 30, 100000);
+        (void)tlog_store_maintain(u->store);
+        assert_true(unit_exists(u, "spare")); /* for the next time */
+    }
+    free(line);
+    assert_true(unit_bounds(q).start > 0);
+    unit_close(u);
+    assert_string_equal(unit_verify(u), "");
+}
+
 /* A roll that finds no room leaves the old segment as it was, and is done once there is some. */
 static void test_a_roll_on_a_full_disk(void **state)
 {
@@ -216,6 +250,7 @@ int main(void)
         UNIT_SIM(test_inodes_are_kept_for_what_is_there),
         UNIT_SIM(test_a_partition_too_many_makes_none),
         UNIT_SIM(test_a_full_disk),
+        UNIT_SIM(test_a_full_disk_can_be_mended),
         UNIT_SIM(test_a_roll_on_a_full_disk),
     };
     return cmocka_run_group_tests_name("quota", tests, NULL, NULL);
