@@ -136,7 +136,7 @@ def test_mkdir_and_touch_and_config_on_a_full_disk_fail_cleanly(small_disk):
         for number in range(1, 1000):
             (topic / str(number)).touch()
     before = read(topic / ".config")
-    long_comment = b"max.message.bytes=1000\n#%s\n" % (b" long" * 2000)
+    long_comment = b"max.message.bytes=1000\n#%s\n" % (b" long" * 100000)  # more than the blocks kept back for this
     small_disk.expected.append(r"\.config: No space left")
     with fails(errno.ENOSPC):
         append(topic / ".config", long_comment)
