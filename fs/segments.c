@@ -223,18 +223,6 @@ static int open_file(struct tfs *fs, struct tfs_node *node, void **file)
     return result == -ENOENT ? -ESTALE : result;
 }
 
-static void close_file(struct tfs *fs, struct tfs_node *node, void *file)
-{
-    (void)fs, (void)node;
-    tlog_segment_file_close(file);
-}
-
-static void read_file(struct fuse_req *req, struct tfs_node *node, void *file, size_t bytes, uint64_t offset)
-{
-    (void)node;
-    tfs_tree_reply_file(req, file, bytes, offset);
-}
-
 static const struct tfs_tree file_tree = {
     .refusal = EPERM,
     .entry_seconds = 0.0, /* a trim takes it away */
@@ -243,6 +231,6 @@ static const struct tfs_tree file_tree = {
     .same = same_segment,
     .drop = drop_segment,
     .open = open_file,
-    .close = close_file,
-    .read = read_file,
+    .close = tfs_tree_close_file,
+    .read = tfs_tree_read_file,
 };

@@ -51,10 +51,11 @@ uint64_t tfs_tree_ino(const struct tfs_node *directory, const char *name)
     return tfs_ino_of(key, sizeof key);
 }
 
-void tfs_tree_reply_file(struct fuse_req *req, struct tlog_segment_file *file, size_t bytes, uint64_t offset)
+void tfs_tree_read_file(struct fuse_req *req, struct tfs_node *node, void *file, size_t bytes, uint64_t offset)
 {
     char *copy = malloc(bytes);
 
+    (void)node;
     if (copy == NULL) {
         fuse_reply_err(req, ENOMEM);
         return;
@@ -65,4 +66,10 @@ void tfs_tree_reply_file(struct fuse_req *req, struct tlog_segment_file *file, s
     else
         fuse_reply_buf(req, copy, (size_t)got);
     free(copy);
+}
+
+void tfs_tree_close_file(struct tfs *fs, struct tfs_node *node, void *file)
+{
+    (void)fs, (void)node;
+    tlog_segment_file_close(file);
 }

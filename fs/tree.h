@@ -53,8 +53,9 @@ bool tfs_tree_named(const char *name, enum tfs_kind directory);
 bool tfs_tree_same(const void *item, const void *found);
 /* The number of something of that name in a directory. */
 uint64_t tfs_tree_ino(const struct tfs_node *directory, const char *name);
-/* Answers a read with bytes of a file of the store's. */
-void tfs_tree_reply_file(struct fuse_req *req, struct tlog_segment_file *file, size_t bytes, uint64_t offset);
+/* `read` and `close` where what `open` gave is a struct tlog_segment_file. */
+void tfs_tree_read_file(struct fuse_req *req, struct tfs_node *node, void *file, size_t bytes, uint64_t offset);
+void tfs_tree_close_file(struct tfs *fs, struct tfs_node *node, void *file);
 
 extern const struct tfs_tree tfs_segments_tree; /* segments.c */
 extern const struct tfs_tree tfs_at_tree;       /* snapshot.c */

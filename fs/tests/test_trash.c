@@ -96,9 +96,14 @@ bool tfs_tree_same(const void *item, const void *found)
     return item == found;
 }
 
-void tfs_tree_reply_file(struct fuse_req *req, struct tlog_segment_file *file, size_t bytes, uint64_t offset)
+void tfs_tree_read_file(struct fuse_req *req, struct tfs_node *node, void *file, size_t bytes, uint64_t offset)
 {
-    (void)req, (void)file, (void)bytes, (void)offset;
+    (void)req, (void)node, (void)file, (void)bytes, (void)offset;
+}
+
+void tfs_tree_close_file(struct tfs *daemon, struct tfs_node *node, void *file)
+{
+    (void)daemon, (void)node, (void)file;
 }
 
 int tfs_node_find_in_tree(struct tfs *daemon, struct tfs_node *directory, const struct tfs_tree *tree, uint64_t ino,

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import errno
 import faulthandler
+import json
 import os
 import re
 import shutil
@@ -54,6 +55,19 @@ def run(*argv, code=0, seconds=60, **options):
         pytest.fail(f"{' '.join(str(word) for word in argv)}: exit code {done.returncode}, not {code}\n"
                     f"{done.stdout.decode(errors='replace')}{done.stderr.decode(errors='replace')}")
     return done
+
+
+def ctl(*argv, **options):
+    """topicctl, as run() does it."""
+    return run(build_path("tools", "topicctl"), *argv, **options)
+
+
+def ctl_json(*argv, **options):
+    return json.loads(ctl(*argv, "--json", **options).stdout)
+
+
+def said(done):
+    return done.stderr.decode()
 
 
 def as_word(word):

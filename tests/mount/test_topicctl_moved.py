@@ -5,15 +5,7 @@ import shutil
 
 import pytest
 
-from harness import build_path, run
-
-
-def ctl(*argv, **options):
-    return run(build_path("tools", "topicctl"), *argv, **options)
-
-
-def said(done):
-    return done.stderr.decode()
+from harness import ctl, said
 
 
 def make(where, topic, *partitions):

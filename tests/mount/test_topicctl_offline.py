@@ -1,7 +1,6 @@
 """topicctl on a store directory that no daemon has open."""
 
 import calendar
-import json
 import os
 import pty
 import shutil
@@ -13,23 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import DISK, build_path, run, wait_for
+from harness import DISK, build_path, ctl, ctl_json, run, said, wait_for
 
 pytestmark = pytest.mark.sanitize
 
 LINES = b"".join(b"line %d %s\n" % (n, b"x" * (n * 7919 % 200)) for n in range(5000))
-
-
-def ctl(*argv, **options):
-    return run(build_path("tools", "topicctl"), *argv, **options)
-
-
-def ctl_json(*argv, **options):
-    return json.loads(ctl(*argv, "--json", **options).stdout)
-
-
-def said(done):
-    return done.stderr.decode()
 
 
 @pytest.fixture

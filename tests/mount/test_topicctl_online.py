@@ -1,7 +1,6 @@
 """topicctl on a mount: the same commands through files, attributes and ioctls."""
 
 import fcntl
-import json
 import os
 import signal
 import stat
@@ -10,24 +9,12 @@ import subprocess
 
 import pytest
 
-from harness import NOBODY, append, as_user, build_path, fails, read, run, wait_for, xattr
+from harness import NOBODY, append, as_user, build_path, ctl, ctl_json, fails, read, run, said, wait_for, xattr
 
 LINES = b"".join(b"line %d %s\n" % (n, b"x" * (n * 7919 % 200)) for n in range(5000))
 TFS_IOC_DELETE = 0x40047401
 TFS_IOC_FIND = 0xC0207402
 FIND_SEQ, FIND_POS, FIND_TIME = range(3)
-
-
-def ctl(*argv, **options):
-    return run(build_path("tools", "topicctl"), *argv, **options)
-
-
-def ctl_json(*argv, **options):
-    return json.loads(ctl(*argv, "--json", **options).stdout)
-
-
-def said(done):
-    return done.stderr.decode()
 
 
 def follow(mnt, *options):
@@ -350,8 +337,6 @@ def test_who_may_delete_consume_and_produce(orders):
     os.chown(orders / "orders", NOBODY, NOBODY)
     run(*as_user(topicctl, "delete", orders.path, "orders", "--yes"))
     assert names(orders.path) == []
-
-
 
 
 def test_the_store_of_a_mount(orders):

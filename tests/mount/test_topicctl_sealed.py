@@ -1,29 +1,16 @@
 """topicctl on sealed segments: describe, consume, dump and verify, and what it says of damaged ones."""
 
-import json
 import os
 import subprocess
 
 import pytest
 
-from harness import build_path, run, wait_for
+from harness import ctl, ctl_json, run, said, wait_for
 
 # 3 MiB in two sealed segments of several frames each, and an active one.
 LINES = [b"line %d %s\n" % (n, b"%x" % (n * 2654435761 % 2**32) * (n % 30)) for n in range(24000)]
 DATA = b"".join(LINES)
 FRAME = 256 << 10
-
-
-def ctl(*argv, **options):
-    return run(build_path("tools", "topicctl"), *argv, **options)
-
-
-def ctl_json(*argv, **options):
-    return json.loads(ctl(*argv, "--json", **options).stdout)
-
-
-def said(done):
-    return done.stderr.decode()
 
 
 def files(store, kind, partition=0):

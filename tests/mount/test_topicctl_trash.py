@@ -1,24 +1,11 @@
 """topicctl trash, restore and discard, on a mount and on a store directory alike."""
 
-import json
 import os
 import time
 
 import pytest
 
-from harness import NOBODY, as_user, build_path, run
-
-
-def ctl(*argv, **options):
-    return run(build_path("tools", "topicctl"), *argv, **options)
-
-
-def ctl_json(*argv, **options):
-    return json.loads(ctl(*argv, "--json", **options).stdout)
-
-
-def said(done):
-    return done.stderr.decode()
+from harness import NOBODY, as_user, build_path, ctl, ctl_json, run, said
 
 
 @pytest.fixture(params=["online", "offline"])

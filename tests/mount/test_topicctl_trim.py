@@ -1,28 +1,15 @@
 """topicctl trim, on a mount and on a store directory alike."""
 
-import json
 import os
 import subprocess
 import time
 
 import pytest
 
-from harness import NOBODY, append, as_user, build_path, read, run, wait_for
+from harness import NOBODY, append, as_user, build_path, ctl, ctl_json, read, run, said, wait_for
 
 LINES = [b"line %d %s\n" % (n, b"x" * (n * 7919 % 200)) for n in range(5000)]
 DATA = b"".join(LINES)
-
-
-def ctl(*argv, **options):
-    return run(build_path("tools", "topicctl"), *argv, **options)
-
-
-def ctl_json(*argv, **options):
-    return json.loads(ctl(*argv, "--json", **options).stdout)
-
-
-def said(done):
-    return done.stderr.decode()
 
 
 @pytest.fixture(params=["online", "offline"])

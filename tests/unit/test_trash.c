@@ -372,20 +372,6 @@ static void test_long_names(void **state)
     assert_lines(unit_get(u, name, 0), 0, LINES);
 }
 
-struct clones {
-    struct simdisk *source, *points[512];
-    unsigned count;
-};
-
-static void clone_it(void *arg, enum sim_kind kind, const char *path)
-{
-    struct clones *clones = arg;
-    (void)kind;
-    (void)path;
-    assert_true(clones->count < 512);
-    clones->points[clones->count++] = simdisk_clone(clones->source);
-}
-
 /* Removal and restore, of a partition and of a topic, cut short before each operation: the records are in one place or
  * the other, whole, and can be brought back. */
 static void test_cut_short(void **state)
@@ -396,15 +382,15 @@ static void test_cut_short(void **state)
         struct tlog_partition *p = filled(u, "t", 0, 4);
         assert_int_equal(tlog_partition_trim(p, 2 * SEGMENT, NULL), 0);
         assert_int_equal(tlog_store_sync(u->store), 0);
-        struct clones clones = {u->disk, {NULL}, 0};
-        simdisk_hook(u->disk, clone_it, &clones);
+        struct unit_clones clones;
+        unit_clone_on(u, &clones);
         if (whole)
             assert_int_equal(tlog_topic_remove(unit_topic(u, "t"), true), 0);
         else
             assert_int_equal(tlog_partition_remove(p, true), 0);
         assert_int_equal(tlog_store_sync(u->store), 0); /* the checkpoint forgets it */
         assert_int_equal(restore(u), 0);
-        simdisk_hook(u->disk, NULL, NULL);
+        unit_clone_off(u);
         assert_true(clones.count > 15);
         unit_close(u);
         for (unsigned i = 0; i < clones.count; i++)

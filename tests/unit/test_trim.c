@@ -157,20 +157,6 @@ static void test_pins_have_a_budget(void **state)
     tlog_pin_release(&pin);
 }
 
-struct clones {
-    struct simdisk *source, *points[256];
-    unsigned count;
-};
-
-static void clone_it(void *arg, enum sim_kind kind, const char *path)
-{
-    struct clones *clones = arg;
-    (void)kind;
-    (void)path;
-    assert_true(clones->count < 256);
-    clones->points[clones->count++] = simdisk_clone(clones->source);
-}
-
 /* Stopped before each operation of a trim, by a kill and by a power cut: the start is the old one or the new one,
  * never lower than somebody was told, everything from there on is there, and nothing below it comes back. */
 static void test_a_trim_cut_short(void **state)
@@ -178,12 +164,12 @@ static void test_a_trim_cut_short(void **state)
     struct unit *u = *state;
     struct tlog_partition *p = filled(u, 5);
     unit_lines(p, 5 * LINES, 3, LINE); /* rolled by the trim, and not synced yet */
-    struct clones clones = {u->disk, {NULL}, 0};
-    simdisk_hook(u->disk, clone_it, &clones);
+    struct unit_clones clones;
+    unit_clone_on(u, &clones);
     assert_int_equal(tlog_partition_trim(p, 3 * SEGMENT, NULL), 0);
     unsigned first = clones.count;
     assert_int_equal(tlog_partition_trim(p, UINT64_MAX, NULL), 0);
-    simdisk_hook(u->disk, NULL, NULL);
+    unit_clone_off(u);
     assert_true(first > 3 && clones.count > first + 5);
     unit_close(u);
     unsigned seen[3] = {0};

@@ -139,20 +139,6 @@ static void test_journal_space_is_used_again(void **state)
     }
 }
 
-struct clones {
-    struct simdisk *source, **points;
-    unsigned count;
-};
-
-static void clone_it(void *arg, enum sim_kind kind, const char *path)
-{
-    struct clones *clones = arg;
-    (void)kind;
-    (void)path;
-    assert_true(clones->count < 512);
-    clones->points[clones->count++] = simdisk_clone(clones->source);
-}
-
 /* A round that carries a long rest is cut short before each of its operations: it is there, once and whole. */
 static void test_a_long_rest_is_carried_whole(void **state)
 {
@@ -165,17 +151,16 @@ static void test_a_long_rest_is_carried_whole(void **state)
     assert_int_equal(tlog_partition_sync_wait(q), 0);
     unit_lines(p, 0, 30, 100);
     assert_int_equal(tlog_partition_sync_wait(p), 0);
-    struct simdisk *points[512];
-    struct clones clones = {u->disk, points, 0};
-    simdisk_hook(u->disk, clone_it, &clones);
+    struct unit_clones clones;
+    unit_clone_on(u, &clones);
     assert_int_equal(tlog_store_sync(u->store), 0);
-    simdisk_hook(u->disk, NULL, NULL);
+    unit_clone_off(u);
     assert_true(clones.count > 15);
     unit_close(u);
     for (unsigned i = 0; i < clones.count; i++)
         for (unsigned power = 0; power < 2; power++) {
             simdisk_free(u->disk);
-            u->disk = power ? points[i] : simdisk_clone(points[i]);
+            u->disk = power ? clones.points[i] : simdisk_clone(clones.points[i]);
             u->io = u->options.io = simdisk_io(u->disk);
             if (power)
                 simdisk_power_cut(u->disk, i);

@@ -532,3 +532,25 @@ const char *unit_verify(struct unit *u)
         fail_msg("verifying: %s (%d)", u->error.text, r);
     return sentences;
 }
+
+/* ---- what the disk was before each operation ---- */
+
+static void clone_it(void *arg, enum sim_kind kind, const char *path)
+{
+    struct unit_clones *clones = arg;
+    (void)kind;
+    (void)path;
+    assert_true(clones->count < UNIT_CLONES);
+    clones->points[clones->count++] = simdisk_clone(clones->source);
+}
+
+void unit_clone_on(struct unit *u, struct unit_clones *clones)
+{
+    *clones = (struct unit_clones){.source = u->disk};
+    simdisk_hook(u->disk, clone_it, clones);
+}
+
+void unit_clone_off(struct unit *u)
+{
+    simdisk_hook(u->disk, NULL, NULL);
+}

@@ -38,6 +38,15 @@ struct unit {
     unsigned ref_count;
 };
 
+/* The simulated disk as it was before each operation, from unit_clone_on to unit_clone_off. */
+enum { UNIT_CLONES = 512 };
+struct unit_clones {
+    struct simdisk *source, *points[UNIT_CLONES];
+    unsigned count;
+};
+void unit_clone_on(struct unit *u, struct unit_clones *clones);
+void unit_clone_off(struct unit *u);
+
 /* Fixtures: *state is a struct unit whose store is not open yet. */
 int unit_setup_sim(void **state);
 int unit_setup_real(void **state);
