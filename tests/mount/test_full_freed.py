@@ -7,7 +7,7 @@ import pytest
 
 import numbered
 from harness import append, read, run, wait_for, xattr_int
-from segments import SOON, fill, fill_up, sealed, trim
+from segments import SOON, fill, fill_up, sealed, trim, wait_sealed
 
 
 @pytest.fixture(autouse=True)
@@ -24,14 +24,18 @@ def test_a_full_disk_is_freed_through_the_mount(small_disk, how):
     topic = small_disk.topic("t", partitions=2, **{**SOON, "segment_bytes": "64KiB"})
     other = small_disk.topic("other", delete_enable="true", trash_retention_ms="0")
     fill(other / "0", 60000)
+    count = fill(topic / "0", 30000)
+    if how == "unlink":
+        wait_sealed(small_disk)
     small_disk.image.fill(leave=20 << 20)
-    count = fill_up(topic / "0", 0)
+    count = fill_up(topic / "0", count)
     count = fill_up(topic / "0", count, batch=1)
     if how == "delete":
         run("rm", other / "0")
-    elif how == "unlink" and sealed(small_disk):
-        os.unlink(topic / ".segments/0" / f"{sealed(small_disk)[0]:020}.zst")
-    else:  # where nothing could be sealed there is nothing to unlink
+    elif how == "unlink":
+        for pos in sealed(small_disk)[:20]:
+            os.unlink(topic / ".segments/0" / f"{pos:020}.zst")
+    else:
         assert trim(topic, 0, xattr_int(topic / "0", "end") // 2) > 0
 
     def taken():
