@@ -107,8 +107,9 @@ static unsigned copy_store(const char *root, const char *to)
     struct list list = {0};
     unsigned vanished = 0;
     walk(&list, root, "");
-    assert_non_null(list.names);
-    qsort(list.names, list.count, sizeof *list.names, by_name);
+    assert_true(list.count > 0);
+    if (list.names) /* the linter does not know what an assertion is */
+        qsort(list.names, list.count, sizeof *list.names, by_name);
     for (size_t i = 0; i < list.count; i++)
         vanished += !copy_file(root, to, list.names[i]);
     free(list.names);
