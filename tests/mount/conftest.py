@@ -56,10 +56,9 @@ def mnt(request, idle):
     return idle
 
 
-@pytest.fixture
-def small_disk(idle):
-    """A mount whose store lies on an ext4 of 96 MiB of its own; mnt.image fills and frees it."""
-    idle.image = Image(idle.base, 96)
+def mounted_on(idle, image):
+    """A mount whose store lies on a disk of its own, taken away afterwards."""
+    idle.image = image
     idle.store = idle.image.path / "store"
     try:
         idle.start()
@@ -68,6 +67,18 @@ def small_disk(idle):
     finally:
         idle.detach()
         idle.image.clear()
+
+
+@pytest.fixture
+def small_disk(idle):
+    """A mount whose store lies on an ext4 of 96 MiB of its own; mnt.image fills and frees it."""
+    yield from mounted_on(idle, Image(idle.base, 96))
+
+
+@pytest.fixture
+def few_inodes(idle):
+    """The same with 3000 inodes, of which a hundredth is kept back."""
+    yield from mounted_on(idle, Image(idle.base, 96, inodes=3000))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 import pytest
 
 import numbered
-from harness import Image, append, read, wait_for, xattr_int
+from harness import append, read, wait_for, xattr_int
 from segments import SOON, fill, fill_up, raw, sealed, topicctl, trim
 
 
@@ -16,20 +16,6 @@ def space_at_the_end(request):
     mnt = request.getfixturevalue("few_inodes" if "few_inodes" in request.fixturenames else "small_disk")
     yield
     (mnt.image.path / "ballast").unlink(missing_ok=True)
-
-
-@pytest.fixture
-def few_inodes(idle):
-    """A mount whose store lies on an ext4 of 96 MiB with 3000 inodes, of which a hundredth is kept back."""
-    idle.image = Image(idle.base, 96, inodes=3000)
-    idle.store = idle.image.path / "store"
-    try:
-        idle.start()
-        yield idle
-        idle.finish()
-    finally:
-        idle.detach()
-        idle.image.clear()
 
 
 @pytest.mark.sanitize

@@ -44,13 +44,6 @@ static int restore(struct unit *u)
     return r;
 }
 
-static void assert_lines(struct tlog_partition *p, unsigned from, unsigned count)
-{
-    char *expected = unit_lines_text(from, count, LINE);
-    unit_assert_text(p, expected);
-    free(expected);
-}
-
 /* ---- restoring ---- */
 
 static void test_a_partition_comes_back(void **state)
@@ -162,7 +155,7 @@ static void test_a_topic_comes_back(void **state)
     assert_int_equal(tlog_partition_trim(p, SEGMENT, NULL), 0);
     assert_int_equal(tlog_topic_remove(topic, true), 0);
     assert_null(tlog_topic_get(u->store, "t"));
-    assert_lines(p, LINES, 2 * LINES);
+    unit_assert_lines(p, LINES, 2 * LINES, LINE);
     struct tlog_trash_item *all = items(u, 1);
     assert_item(all, "t", -1);
     free(all);
@@ -176,8 +169,8 @@ static void test_a_topic_comes_back(void **state)
     assert_int_equal(tlog_topic_value(topic, TLOG_SEGMENT_BYTES), 1024);
     assert_int_equal(tlog_topic_partitions(topic), 5);
     p = unit_get(u, "t", 0);
-    assert_lines(p, LINES, 2 * LINES);
-    assert_lines(unit_get(u, "t", 4), 0, LINES);
+    unit_assert_lines(p, LINES, 2 * LINES, LINE);
+    unit_assert_lines(unit_get(u, "t", 4), 0, LINES, LINE);
     unit_append(p, "on\n");
     unit_kill(u);
     unit_open(u);
@@ -205,15 +198,15 @@ static void test_sealed_segments_come_back(void **state)
             assert_int_equal(tlog_topic_remove(unit_topic(u, "t"), true), 0);
         else
             assert_int_equal(tlog_partition_remove(p, true), 0);
-        assert_lines(p, LINES, 4 * LINES); /* what is open reads on */
+        unit_assert_lines(p, LINES, 4 * LINES, LINE); /* what is open reads on */
         assert_int_equal(restore(u), 0);
         p = unit_get(u, "t", 0);
         assert_int_equal(unit_bounds(p).sealed_bytes, 3 * SEGMENT);
         assert_int_equal(unit_bounds(p).start_seq, LINES);
-        assert_lines(p, LINES, 4 * LINES);
+        unit_assert_lines(p, LINES, 4 * LINES, LINE);
         unit_power_cut(u, whole);
         unit_open(u);
-        assert_lines(unit_get(u, "t", 0), LINES, 4 * LINES);
+        unit_assert_lines(unit_get(u, "t", 0), LINES, 4 * LINES, LINE);
     }
     unit_close(u);
     assert_string_equal(unit_verify(u), "");
@@ -241,7 +234,7 @@ static void test_pinned_segments_do_not_come_back(void **state)
         p = unit_get(u, names[whole], 0);
         assert_int_equal(unit_bounds(p).start, 2 * SEGMENT);
         assert_int_equal(unit_bounds(p).start_seq, 2 * LINES);
-        assert_lines(p, 2 * LINES, 2 * LINES);
+        unit_assert_lines(p, 2 * LINES, 2 * LINES, LINE);
         assert_int_equal(tlog_partition_read(p, 0, &byte, 1), -ESTALE);
         unit_close(u);
         assert_string_equal(unit_verify(u), "");
@@ -284,7 +277,7 @@ static void test_a_topic_made_anew(void **state)
     assert_int_equal(tlog_topic_rename(unit_topic(u, "t"), "other"), 0);
     (void)unit_topic(u, "t");
     assert_int_equal(restore(u), 0); /* to its topic, whatever that is called now */
-    assert_lines(unit_get(u, "other", 0), 0, LINES);
+    unit_assert_lines(unit_get(u, "other", 0), 0, LINES, LINE);
     assert_int_equal(tlog_partition_remove(unit_get(u, "other", 0), true), 0);
     assert_int_equal(tlog_topic_remove(unit_topic(u, "other"), false), 0);
     free(all);
@@ -319,8 +312,8 @@ static void test_piece_by_piece(void **state)
     for (int i = 2; i >= 0; i--)
         assert_int_equal(tlog_store_restore(u->store, all[i].name, &u->error), 0);
     free(all);
-    assert_lines(unit_get(u, "t", 0), 0, LINES);
-    assert_lines(unit_get(u, "t", 1), 0, 2 * LINES);
+    unit_assert_lines(unit_get(u, "t", 0), 0, LINES, LINE);
+    unit_assert_lines(unit_get(u, "t", 1), 0, 2 * LINES, LINE);
     /* One that never held a record leaves nothing. */
     assert_int_equal(tlog_topic_remove(unit_topic(u, "empty"), false), 0);
     free(items(u, 0));
@@ -344,7 +337,7 @@ static void test_without_an_origin(void **state)
     assert_item(all, "a.3", 7);
     free(all);
     assert_int_equal(restore(u), 0);
-    assert_lines(unit_get(u, "a.3", 7), 0, LINES);
+    unit_assert_lines(unit_get(u, "a.3", 7), 0, LINES, LINE);
     simdisk_fail(u->disk, 1U << SIM_CREATE, 0, ENOSPC, true);
     assert_int_equal(tlog_topic_remove(unit_topic(u, "a.3"), true), 0);
     simdisk_fail(u->disk, 0, 0, 0, false);
@@ -352,7 +345,7 @@ static void test_without_an_origin(void **state)
     assert_item(all, "a.3", -1);
     free(all);
     assert_int_equal(restore(u), 0);
-    assert_lines(unit_get(u, "a.3", 7), 0, LINES);
+    unit_assert_lines(unit_get(u, "a.3", 7), 0, LINES, LINE);
 }
 
 static void test_long_names(void **state)
@@ -369,7 +362,7 @@ static void test_long_names(void **state)
     assert_int_equal(restore(u), 0);
     assert_int_equal(tlog_topic_remove(unit_topic(u, name), true), 0);
     assert_int_equal(restore(u), 0);
-    assert_lines(unit_get(u, name, 0), 0, LINES);
+    unit_assert_lines(unit_get(u, name, 0), 0, LINES, LINE);
 }
 
 /* Removal and restore, of a partition and of a topic, cut short before each operation: the records are in one place or
@@ -412,7 +405,7 @@ static void test_cut_short(void **state)
                 p = unit_get(u, "t", 0);
                 assert_false(unit_bounds(p).damaged);
                 assert_int_equal(unit_bounds(p).start, 2 * SEGMENT);
-                assert_lines(p, 2 * LINES, 2 * LINES);
+                unit_assert_lines(p, 2 * LINES, 2 * LINES, LINE);
                 unit_append(p, "on\n");
                 assert_int_equal(unit_bounds(p).end, 4 * SEGMENT + 3);
                 unit_close(u);

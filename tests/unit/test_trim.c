@@ -16,13 +16,6 @@ static struct tlog_partition *filled(struct unit *u, unsigned segments)
     return p;
 }
 
-static void assert_lines(struct tlog_partition *p, unsigned from, unsigned count)
-{
-    char *expected = unit_lines_text(from, count, LINE);
-    unit_assert_text(p, expected);
-    free(expected);
-}
-
 static void test_whole_segments_go(void **state)
 {
     struct unit *u = *state;
@@ -41,7 +34,7 @@ static void test_whole_segments_go(void **state)
     assert_int_equal(after.mtime_ns, before.mtime_ns);
     assert_true(after.ctime_ns > before.ctime_ns);
     assert_true(after.disk_bytes < before.disk_bytes);
-    assert_lines(p, 2 * LINES, 3 * LINES);
+    unit_assert_lines(p, 2 * LINES, 3 * LINES, LINE);
     char byte;
     assert_int_equal(tlog_partition_read(p, 2 * SEGMENT - 1, &byte, 1), -ESTALE);
     assert_false(unit_exists(u, "topics/t/0/00000000000000001000.log"));
@@ -58,7 +51,7 @@ static void test_whole_segments_go(void **state)
     p = unit_get(u, "t", 0);
     assert_int_equal(unit_bounds(p).start, 2 * SEGMENT);
     assert_int_equal(unit_bounds(p).start_seq, 2 * LINES);
-    assert_lines(p, 2 * LINES, 3 * LINES);
+    unit_assert_lines(p, 2 * LINES, 3 * LINES, LINE);
     unit_close(u);
     assert_string_equal(unit_verify(u), "");
 }
@@ -125,7 +118,7 @@ static void test_a_pin_keeps_what_was_trimmed(void **state)
     assert_int_equal(tlog_partition_read(p, 4 * SEGMENT - 1, data, 1), -ESTALE);
     assert_false(unit_exists(u, "topics/t/0/00000000000000003000.log"));
     tlog_pin_release(&late);
-    assert_lines(p, 4 * LINES, 2 * LINES);
+    unit_assert_lines(p, 4 * LINES, 2 * LINES, LINE);
 }
 
 static void test_pins_have_a_budget(void **state)
@@ -190,7 +183,7 @@ static void test_a_trim_cut_short(void **state)
             assert_true(bounds.start == 0 || bounds.start == 3 * SEGMENT || bounds.start == 5 * SEGMENT + 3 * LINE);
             assert_true(i < first || bounds.start >= 3 * SEGMENT);
             assert_true(bounds.end_seq == 5 * LINES + 3 || (power && i <= first + 8 && bounds.end_seq >= 5 * LINES));
-            assert_lines(p, (unsigned)kept, (unsigned)lines);
+            unit_assert_lines(p, (unsigned)kept, (unsigned)lines, LINE);
             seen[bounds.start == 0 ? 0 : bounds.start == 3 * SEGMENT ? 1 : 2]++;
             struct tlog_recovery recovery = unit_recovery(u);
             assert_int_equal(unit_count(u, "topics/t/0", "0"), 2 * p->segment_count + recovery.cut_files);
@@ -344,7 +337,7 @@ static void test_a_trim_that_fails_changes_nothing(void **state)
     assert_int_equal(tlog_partition_trim(p, 2 * SEGMENT, NULL), -EIO);
     assert_int_equal(unit_bounds(p).start, 0);
     assert_int_equal(tlog_partition_trim(p, 2 * SEGMENT, NULL), -EROFS);
-    assert_lines(p, 0, 4 * LINES);
+    unit_assert_lines(p, 0, 4 * LINES, LINE);
 }
 
 static void test_an_unlink_that_fails_is_tried_again(void **state)
@@ -358,7 +351,7 @@ static void test_an_unlink_that_fails_is_tried_again(void **state)
     simdisk_fail(u->disk, 0, 0, 0, false);
     assert_int_equal(tlog_partition_drop(p), -1);
     assert_false(unit_exists(u, "topics/t/0/00000000000000000000.log"));
-    assert_lines(p, 2 * LINES, 2 * LINES);
+    unit_assert_lines(p, 2 * LINES, 2 * LINES, LINE);
 }
 
 static void count_trims(void *arg, struct tlog_partition *p)
@@ -403,7 +396,7 @@ static void test_sealed_segments_go(void **state)
         assert_int_equal(tlog_partition_read(p, old, data, LINE), -ESTALE);
         assert_int_equal(unit_count(u, "topics/t/0", "0"), (4 - old / SEGMENT) + 2);
         unsigned lines = (unsigned)(old / LINE) + 3 * LINES;
-        assert_lines(p, lines, 8 * LINES - lines);
+        unit_assert_lines(p, lines, 8 * LINES - lines, LINE);
         if (linger && u->disk)
             unit_kill(u), unit_open(u);
         else
@@ -412,7 +405,7 @@ static void test_sealed_segments_go(void **state)
         assert_int_equal(unit_bounds(p).start, old + 3 * SEGMENT);
         assert_int_equal(unit_bounds(p).start_seq, lines);
         assert_int_equal(unit_bounds(p).sealed_bytes, 4 * SEGMENT - old);
-        assert_lines(p, lines, 8 * LINES - lines);
+        unit_assert_lines(p, lines, 8 * LINES - lines, LINE);
     }
     unit_close(u);
     assert_string_equal(unit_verify(u), "");
@@ -421,7 +414,7 @@ static void test_sealed_segments_go(void **state)
     struct tlog_partition *p = unit_get(u, "t", 0);
     assert_int_equal(unit_bounds(p).start, 6 * SEGMENT);
     assert_int_equal(unit_bounds(p).start_seq, 6 * LINES);
-    assert_lines(p, 6 * LINES, 2 * LINES);
+    unit_assert_lines(p, 6 * LINES, 2 * LINES, LINE);
 }
 
 /* Without a checkpoint to believe, a trimmed log is a log that begins further on, in a copy as in a damaged store. */
@@ -441,7 +434,7 @@ static void test_a_trimmed_log_without_its_checkpoint(void **state)
         assert_false(unit_bounds(p).damaged);
         assert_int_equal(unit_bounds(p).start, (2 + copied) * SEGMENT);
         assert_int_equal(unit_bounds(p).start_seq, (2 + copied) * LINES);
-        assert_lines(p, (2 + copied) * LINES, (3 - copied) * LINES);
+        unit_assert_lines(p, (2 + copied) * LINES, (3 - copied) * LINES, LINE);
     }
 }
 
@@ -465,7 +458,7 @@ static void test_a_start_outlives_its_files(void **state)
     p = unit_get(u, "t", 0);
     assert_false(unit_bounds(p).damaged);
     assert_int_equal(unit_bounds(p).start, 2 * SEGMENT);
-    assert_lines(p, 2 * LINES, 3 * LINES + 1);
+    unit_assert_lines(p, 2 * LINES, 3 * LINES + 1, LINE);
 }
 
 /* The segment at the start is lost: the ones below it do not take its place. */

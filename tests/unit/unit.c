@@ -299,6 +299,13 @@ void unit_assert_text(struct tlog_partition *p, const char *expected)
     free(text);
 }
 
+void unit_assert_lines(struct tlog_partition *p, unsigned from, unsigned count, unsigned bytes)
+{
+    char *expected = unit_lines_text(from, count, bytes);
+    unit_assert_text(p, expected);
+    free(expected);
+}
+
 static int count_entry(void *arg, const struct tlog_entry *entry)
 {
     (void)entry;

@@ -105,6 +105,8 @@ struct tlog_bounds unit_bounds(struct tlog_partition *p);
 /* All of it from start to end, to be freed. */
 char *unit_text(struct tlog_partition *p);
 void unit_assert_text(struct tlog_partition *p, const char *expected);
+/* It holds what unit_lines_text gives, and nothing else. */
+void unit_assert_lines(struct tlog_partition *p, unsigned from, unsigned count, unsigned bytes);
 /* The number of closed entries. */
 unsigned unit_entries(struct tlog_partition *p);
 
