@@ -265,7 +265,8 @@ def test_a_kill_while_sealing_costs_nothing(mnt, linger):
         assert first == 0 and count >= durable
         assert xattr_int(topic / "0", "records") == count
     wait_sealed(mnt, alone=linger == "0")
-    assert [path.name for path in store_dir(mnt).iterdir() if path.suffix not in (".zst", ".log", ".idx")] == []
+    # A kill in the middle of a write leaves a torn line, which recovery keeps in a .cut.
+    assert {path.suffix for path in store_dir(mnt).iterdir()} <= {".zst", ".log", ".idx", ".cut"}
     assert numbered.check(read(topic / "0")) == (0, count)
 
 
