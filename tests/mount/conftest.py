@@ -20,12 +20,13 @@ def pytest_sessionstart(session):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item):
-    """Shows what the daemon said, where a test failed."""
+    """Shows what the daemon said and what lies in the store, where a test failed."""
     outcome = yield
     report = outcome.get_result()
     mount = item.funcargs.get("idle")
-    if report.failed and mount is not None and mount.stderr():
-        report.sections.append(("the daemon's stderr", mount.stderr()))
+    if report.failed and mount is not None:
+        report.sections += [(f"the {what}", text) for what, text in
+                            (("daemon's stderr", mount.stderr()), ("store's files", mount.files())) if text]
 
 
 def lifetime(options=""):

@@ -158,7 +158,7 @@ class Mount:
         self.process = None
         self.children = []
         self.said = []  # stderr files of all daemons
-        self.heard = ""
+        self.heard = self.held = ""
         self.expected = []  # patterns of lines on stderr that the test provokes
         self.sound = True  # whether the store must verify at the end
         self.environment = dict(os.environ)
@@ -241,6 +241,19 @@ class Mount:
         if self.base.exists():
             self.heard = "".join(log.read_text(errors="replace") for log in self.said)
         return self.heard
+
+    def files(self):
+        """The store's files and their sizes; still known when its directory is gone."""
+        if self.base.exists():
+            lines = []
+            for root, _, names in sorted(os.walk(self.store)):
+                for name in sorted(names):
+                    with contextlib.suppress(FileNotFoundError):
+                        status = os.lstat(os.path.join(root, name))
+                        lines.append(f"{status.st_size:12} {os.path.relpath(os.path.join(root, name), self.store)}\n")
+            left_out = [f"... {len(lines) - 400} more ...\n"] if len(lines) > 400 else []
+            self.held = "".join(lines[:200] + left_out + lines[200:][-200:])
+        return self.held
 
     def odd_lines(self):
         allowed = [ORDINARY, *(re.compile(pattern, re.I) for pattern in self.expected)]
@@ -334,6 +347,7 @@ class Mount:
     def clear(self):
         self.detach()
         self.stderr()
+        self.files()
         shutil.rmtree(self.base, ignore_errors=True)
 
 
