@@ -46,12 +46,13 @@ static bool more_is_there(void)
 static int fill(struct producer *p)
 {
     for (bool first = true; p->used < p->room && (first || more_is_there()); first = false) {
+        ctl_wait_readable(STDIN_FILENO);
+        if (ctl_stopped)
+            return 0;
         ssize_t got = read(STDIN_FILENO, p->buffer + p->used, p->room - p->used);
-        if (got < 0 && errno == EAGAIN)
-            poll(&(struct pollfd){.fd = STDIN_FILENO, .events = POLLIN}, 1, -1);
-        else if (got < 0 && errno != EINTR)
+        if (got < 0 && errno != EAGAIN && errno != EINTR)
             return -errno;
-        if (ctl_stopped || got == 0)
+        if (got == 0)
             return 0;
         if (got > 0)
             p->used += (size_t)got;

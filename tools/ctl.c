@@ -1,6 +1,7 @@
 #include "tools/ctl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
 #include <signal.h>
@@ -195,18 +196,34 @@ json_t *ctl_json_text(const char *text, size_t length)
     return whole;
 }
 
+static int stop_pipe[2] = {-1, -1}; /* a byte in it: ctl_stopped is set */
+
 static void on_signal(int number)
 {
+    int saved = errno;
     (void)number;
     ctl_stopped = 1;
+    (void)!write(stop_pipe[1], "", 1);
+    errno = saved;
 }
 
 void ctl_catch_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND}; /* a second one kills */
 
+    if (pipe2(stop_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
+        stop_pipe[0] = stop_pipe[1] = -1; /* which poll(2) leaves out */
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGHUP, &action, NULL);
+}
+
+/* By a pipe, as the signal may be handled in any of the store's threads. */
+void ctl_wait_readable(int fd)
+{
+    struct pollfd either[] = {{.fd = fd, .events = POLLIN}, {.fd = stop_pipe[0], .events = POLLIN}};
+
+    while (!ctl_stopped && poll(either, 2, -1) < 0 && errno == EINTR)
+        ;
 }

@@ -73,5 +73,8 @@ json_t *ctl_json_text(const char *text, size_t length);
 /* Set by SIGINT, SIGTERM and SIGHUP once ctl_catch_signals was called: long work ends at the next record. */
 extern volatile int ctl_stopped;
 void ctl_catch_signals(void);
+/* Waits until a read of `fd` has something to give (data, its end, an error) or ctl_stopped is set. A signal that comes
+ * just before a blocking read(2) would be waited out. */
+void ctl_wait_readable(int fd);
 
 #endif
