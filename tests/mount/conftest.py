@@ -1,9 +1,9 @@
 import os
-import threading
+import signal
 
 import pytest
 
-from harness import SCALE, Image, Mount
+from harness import Image, end_removals, lifetime
 
 
 def pytest_configure(config):
@@ -16,6 +16,12 @@ def pytest_sessionstart(session):
     if os.geteuid() != 0:
         pytest.exit("tests/mount: must be run by root: they mount, and become other users", 2)
     os.umask(0o022)
+    # A shell that starts tests in the background has SIGINT ignored, and so would have the programs that are sent one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish():
+    end_removals()
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -29,24 +35,11 @@ def pytest_runtest_makereport(item):
                             (("daemon's stderr", mount.stderr()), ("store's files", mount.files())) if text]
 
 
-def lifetime(options=""):
-    mount = Mount(options=options)
-    # A test that hangs in a call on the mount can only be freed by the end of the daemon.
-    watchdog = threading.Timer(120 * max(SCALE, 1), mount.abort)
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        yield mount
-        mount.finish()
-    finally:
-        watchdog.cancel()
-        mount.clear()
-
-
 @pytest.fixture
 def idle():
     """A store that is still to be made and a mountpoint, with no daemon yet."""
-    yield from lifetime()
+    with lifetime() as mount:
+        yield mount
 
 
 @pytest.fixture

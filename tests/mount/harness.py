@@ -7,10 +7,12 @@ import faulthandler
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -27,6 +29,12 @@ ORDINARY = re.compile(r"topicfs: .*(recovered|recovery|stale mount|new store|mad
 libc = ctypes.CDLL(None, use_errno=True)
 
 
+def memory():
+    """Where stores are made whose test is not about the disk: in memory, if there is a gibibyte of it."""
+    there = os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free >= 1 << 30
+    return "/dev/shm" if there and "TOPICFS_TEST_DIR" not in os.environ else DISK
+
+
 def build_path(*parts):
     build = os.environ.get("TOPICFS_BUILD")
     if not build:
@@ -36,16 +44,30 @@ def build_path(*parts):
 
 def wait_for(condition, what="the condition", seconds=DEADLINE):
     """Returns the first true value of `condition`, asked again and again until the deadline."""
-    deadline = time.monotonic() + seconds
-    pause = 0.0005
+    began = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        passed = time.monotonic() - began
+        if passed > seconds:
             pytest.fail(f"{what}: not within {seconds} s", pytrace=True)
-        time.sleep(pause)
-        pause = min(pause * 2, 0.02)
+        time.sleep(min(max(passed / 8, 0.0005), 0.02))  # what is soon is seen soon
+
+
+def wait_end(process, seconds):
+    """Waits for a process's end and returns its exit code, None when it still runs. Popen.wait() with a timeout asks
+    twenty times a second."""
+    if process.poll() is None:
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            ended = select.poll()
+            ended.register(pidfd, select.POLLIN)
+            if ended.poll(seconds * 1000):
+                process.wait()
+        finally:
+            os.close(pidfd)
+    return process.returncode
 
 
 def run(*argv, code=0, seconds=60, **options):
@@ -197,13 +219,12 @@ class Mount:
     def kill(self):
         """SIGKILL: what a crash of the daemon is to everybody else."""
         self.process.kill()
-        self.process.wait(DEADLINE)
+        assert wait_end(self.process, DEADLINE) is not None, "SIGKILL does not end the daemon"
         self.process = None
 
     def wait_exit(self, code=0):
-        try:
-            got = self.process.wait(60)
-        except subprocess.TimeoutExpired:
+        got = wait_end(self.process, 60)
+        if got is None:
             self.process.kill()
             self.process.wait()
             self.process = None
@@ -327,7 +348,7 @@ class Mount:
         for child in self.children:
             if child.poll() is None:
                 child.kill()
-            child.wait(DEADLINE)
+            assert wait_end(child, DEADLINE) is not None, f"SIGKILL does not end {child.args}"
             for stream in (child.stdin, child.stdout, child.stderr):
                 if stream is not None:
                     with contextlib.suppress(BrokenPipeError):
@@ -348,7 +369,37 @@ class Mount:
         self.detach()
         self.stderr()
         self.files()
-        shutil.rmtree(self.base, ignore_errors=True)
+        remove(self.base)
+
+
+@contextlib.contextmanager
+def lifetime():
+    """A Mount from its making to its checked end."""
+    mount = Mount()
+    # A test that hangs in a call on the mount can only be freed by the end of the daemon.
+    watchdog = threading.Timer(120 * max(SCALE, 1), mount.abort)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield mount
+        mount.finish()
+    finally:
+        watchdog.cancel()
+        mount.clear()
+
+
+removals = []
+
+
+def remove(directory, most=4):
+    """Removes a directory in the background: a disk takes its time to free blocks, and nobody waits for that."""
+    removals.append(subprocess.Popen(["rm", "-rf", "--one-file-system", directory]))
+    end_removals(most)
+
+
+def end_removals(left=0):
+    while len(removals) > left:
+        removals.pop(0).wait()
 
 
 def is_mounted(path):

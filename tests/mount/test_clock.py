@@ -3,6 +3,7 @@
 CLOCK_BOOTTIME and CLOCK_MONOTONIC go on as they are (FAKETIME_DONT_FAKE_MONOTONIC): what jumps is the time of day. Its
 waits on CLOCK_MONOTONIC return at once, without FAKETIME_FORCE_MONOTONIC_FIX=0."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import numbered
-from harness import append, read, wait_for, xattr_int
+from harness import Mount, append, lifetime, read, wait_for, xattr_int
 from segments import SOON, fill, topicctl, wait_sealed
 
 DAY = 86400
@@ -20,15 +21,18 @@ def library():
     return next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
 
-@pytest.fixture
-def clocked(idle):
-    """A mount whose daemon's clock is what set_clock says."""
+def start_clocked(idle):
+    """Starts a daemon whose clock is what set_clock says."""
     idle.clock = idle.base / "clock"
     set_clock(idle, 0)
     idle.environment.update(LD_PRELOAD=str(library()), FAKETIME_TIMESTAMP_FILE=str(idle.clock), FAKETIME_NO_CACHE="1",
                             FAKETIME_DONT_FAKE_MONOTONIC="1", FAKETIME_FORCE_MONOTONIC_FIX="0", NO_FAKE_STAT="1")
-    idle.start()
-    return idle
+    return idle.start()
+
+
+@pytest.fixture
+def clocked(idle):
+    return start_clocked(idle)
 
 
 def set_clock(mnt, ahead):
@@ -89,29 +93,30 @@ def test_jumps_while_it_runs_delete_nothing(clocked):
         assert numbered.check(read(log)) == (0, count) and xattr_int(log, "start") == 0, f"{ahead} s ahead"
 
 
-@pytest.mark.parametrize("end, ahead", [("stop", 2 * DAY), ("kill", 2 * DAY), ("stop", -2 * DAY)])
-def test_a_jump_before_a_start_deletes_nothing(clocked, end, ahead):
-    clocked.expected.append("clock|ahead|stale|left")
-    log = kept(clocked)
-    getattr(clocked, end)()
-    set_clock(clocked, ahead)
-    clocked.start()
-    retention_works(clocked)
-    append(log, numbered.lines(5000, 1000))
-    retention_works(clocked)
-    assert numbered.check(read(log)) == (0, 6000) and xattr_int(log, "start") == 0
+def other_boot(mnt):
+    """A start in another boot as far as the store can tell: without its checkpoint nothing says what had passed."""
+    mnt.stop()
+    (mnt.store / "checkpoint").unlink()
 
 
-def test_a_jump_with_a_start_in_another_boot_deletes_nothing(clocked):
-    """Another boot as far as the store can tell: without its checkpoint nothing says what had passed."""
-    clocked.expected.append("clock|ahead|recover|checkpoint|index")
-    log = kept(clocked)
-    clocked.stop()
-    (clocked.store / "checkpoint").unlink()
-    set_clock(clocked, 2 * DAY)
-    clocked.start()
-    retention_works(clocked)
-    assert numbered.check(read(log)) == (0, 5000) and xattr_int(log, "start") == 0
+def test_a_jump_before_a_start_deletes_nothing():
+    """Four mounts side by side, as retention begins ten seconds after a start."""
+    with contextlib.ExitStack() as stack:
+        logs = []
+        for end, ahead in ((Mount.stop, 2 * DAY), (Mount.kill, 2 * DAY), (Mount.stop, -2 * DAY), (other_boot, 2 * DAY)):
+            mnt = start_clocked(stack.enter_context(lifetime()))
+            mnt.expected.append("clock|ahead|stale|left|recover|checkpoint|index")
+            logs.append((mnt, kept(mnt), f"{end.__name__}, {ahead} s ahead"))
+            end(mnt)
+            set_clock(mnt, ahead)
+            mnt.start()
+        for mnt, _, _ in logs:
+            retention_works(mnt)
+        for mnt, log, what in logs:
+            assert numbered.check(read(log)) == (0, 5000) and xattr_int(log, "start") == 0, what
+            append(log, numbered.lines(5000, 1000))
+            retention_works(mnt)
+            assert numbered.check(read(log)) == (0, 6000) and xattr_int(log, "start") == 0, what
 
 
 def test_times_asked_for_stay_sane_after_a_jump(clocked):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import DISK, build_path, ctl, ctl_json, run, said, wait_for
+from harness import build_path, ctl, ctl_json, memory, run, said, wait_for
 
 pytestmark = pytest.mark.sanitize
 
@@ -21,7 +21,8 @@ LINES = b"".join(b"line %d %s\n" % (n, b"x" * (n * 7919 % 200)) for n in range(5
 
 @pytest.fixture
 def store():
-    base = Path(tempfile.mkdtemp(prefix="topicfs-test-", dir=DISK))
+    """In memory, as no test here is about the disk: its fsyncs would be most of the time."""
+    base = Path(tempfile.mkdtemp(prefix="topicfs-test-", dir=memory()))
     path = base / "store"
     ctl("init", path)
     yield path
@@ -408,7 +409,7 @@ def test_consume_into_a_pipe_that_closes(orders):
 
 
 def test_consume_tells_a_full_disk():
-    base = Path(tempfile.mkdtemp(prefix="topicfs-test-", dir=DISK))
+    base = Path(tempfile.mkdtemp(prefix="topicfs-test-", dir=memory()))
     try:
         ctl("init", base / "store")
         ctl("create", base / "store", "t")

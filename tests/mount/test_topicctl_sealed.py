@@ -19,7 +19,7 @@ def files(store, kind, partition=0):
 
 def fill(idle, **keys):
     idle.start()
-    idle.topic("orders", 2, segment_bytes="1MiB", **keys)
+    idle.topic("orders", 2, segment_bytes="1MiB", flush_ms="100ms", **keys)
     ctl("produce", idle.path, "orders/0", "--sync=200", input=DATA)  # entries of 24 KB
 
 
