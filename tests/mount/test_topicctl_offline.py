@@ -34,7 +34,15 @@ def orders(store):
     """Two partitions of small segments; partition 0 holds LINES."""
     ctl("create", store, "orders", "--partitions", 2, "--set", "segment.bytes=64KiB")
     ctl("produce", store, "orders/0", "--sync=20", input=LINES)
+    unseal(store)
     return store
+
+
+def unseal(store):
+    """Leaves the raw files alone: how much is sealed while topicctl has the store open is a matter of time, and what
+    is there twice is not missing when one of the two is."""
+    for path in store.glob("topics/*/*/*.zst"):
+        path.unlink()
 
 
 def consume(store, target, *options):
@@ -322,6 +330,27 @@ def test_produce_ends_with_whole_lines_when_interrupted(store):
     ctl("verify", store)
 
 
+def test_produce_hears_a_signal_that_comes_before_it_reads_on(store):
+    """It is sent within the write of the lines, by strace, and nothing more comes to be read."""
+    ctl("create", store, "t")
+    log = store / "topics" / "t" / "0" / f"{0:020}.log"
+    leaks = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"  # which cannot be looked for under ptrace(2)
+    child = subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-P", log, "-e", "inject=pwrite64:signal=TERM",
+                              build_path("tools", "topicctl"), "produce", store, "t"], stdin=subprocess.PIPE,
+                             stderr=subprocess.PIPE, env={**os.environ, "ASAN_OPTIONS": leaks})
+    try:
+        child.stdin.write(b"one\ntwo\nunfin")
+        child.stdin.flush()
+        assert child.wait(60) == 111
+        assert b"unfinished line was left out" in child.stderr.read()
+    finally:
+        child.kill()
+        child.stdin.close()
+        child.stderr.close()
+        child.wait()
+    assert consume(store, "t") == b"one\ntwo\n"
+
+
 def test_raw_records(store):
     ctl("create", store, "t", "--set", "message.format=raw")
     ctl("produce", store, "t", input=b"one\ntwo\n")
@@ -516,6 +545,7 @@ DAMAGES = {
 @pytest.mark.parametrize("name", DAMAGES)
 def test_verify_finds(orders, name):
     ctl("produce", orders, "orders/1", input=b"some\nlines\n" * 10)
+    unseal(orders)
     ctl("verify", orders)
     before = {path: path.read_bytes() for path in orders.rglob("*") if path.is_file()}
     named = DAMAGES[name](orders)[1]
